@@ -1,0 +1,97 @@
+"""User endpoint <-> node pool <-> worker: what goes over ZeroMQ and over the worker's socket.
+
+A message is a list of frames: one header, then raw payload frames. The header is a JSON array
+``[kind, field, ...]``, decoded once for a whole batch; payload frames are never decoded on the way.
+
+Interchange (ROUTER) and node pool (DEALER):
+
+=============  =======================================================================  ========
+kind           fields                                                                   frames
+=============  =======================================================================  ========
+pool ->
+``hello``      protocol, info object (see :func:`hello`)
+``started``    [[task_id, worker, at], ...]
+``results``    [[task_id, outcome, code, message, traceback, began, ended], ...]        1 each
+``beat``       at
+``gone``       reason                   (the pool ends; unstarted tasks go back)
+interchange ->
+``functions``  [function_id, ...]                                                       1 each
+``tasks``      [[task_id, function_id, priority, spec object], ...]                     1 each
+``cancel``     [task_id, ...]
+``recall``     [task_id, ...]           (give back what has not started: ``returned``)
+``drain``      -                        (start nothing new, end when empty)
+``stop``       -
+``beat``       at
+pool ->
+``returned``   [task_id, ...]
+=============  =======================================================================  ========
+
+Credits: ``hello`` announces how many tasks the pool takes at once; each result or returned task
+gives one back. The interchange never has more than that outstanding at one pool.
+
+Node pool and worker share a Unix stream socket; a message there is ``>II`` (header length,
+payload length), header, payload. Kinds: ``task`` [task_id, function_id, spec, body_follows],
+``result`` (the fields of one ``results`` item), ``stop``.
+
+Runs on Python 3.8 and newer; standard library only.
+"""
+
+import json
+import struct
+from typing import Any, Dict, List, Sequence, Tuple
+
+PROTOCOL = 1
+"""Of these frames; equals :data:`mep.wire.PROTOCOL` (a test holds them together)."""
+
+MAX_HEADER = 16 * 1024 * 1024
+"""Bytes of one header."""
+
+LENGTHS = struct.Struct(">II")
+"""Header length, payload length, on the worker's socket."""
+
+
+class FrameError(ValueError):
+    """A peer sent frames that are no message of this protocol."""
+
+
+def header(kind: str, *fields: Any) -> bytes:
+    """The header frame of one message."""
+    return json.dumps([kind, *fields], separators=(",", ":")).encode()
+
+
+def parse(frame: bytes) -> Tuple[str, List[Any]]:
+    """Kind and fields of a header frame.
+
+    Raises:
+        FrameError: too large, not JSON, not an array that begins with a string.
+    """
+    if len(frame) > MAX_HEADER:
+        raise FrameError("header of %d bytes" % len(frame))
+    try:
+        message = json.loads(frame)
+    except ValueError as error:
+        raise FrameError("header is not JSON: %s" % error) from error
+    if not isinstance(message, list) or not message or not isinstance(message[0], str):
+        raise FrameError("header is not [kind, ...]")
+    return message[0], message[1:]
+
+
+def hello(
+    pool_id: str, block_id: str, node: str, pid: int, python: str, workers: int, credit: int
+) -> bytes:
+    """What a node pool says first: who it is, and how many tasks it takes at once."""
+    info: Dict[str, Any] = {
+        "pool_id": pool_id,
+        "block_id": block_id,
+        "node": node,
+        "pid": pid,
+        "python": python,
+        "workers": workers,
+        "credit": credit,
+    }
+    return header("hello", PROTOCOL, info)
+
+
+def pack(head: bytes, payload: bytes) -> Sequence[bytes]:
+    """One message on the worker's socket, as pieces for a gathering write."""
+    return (LENGTHS.pack(len(head), len(payload)), head, payload)

@@ -1,0 +1,29 @@
+"""``parent.json``: the manager's non-secret settings, for templates and user endpoints.
+
+Generated from ``config.yaml`` by ``mep configure``, ``mep register`` and ``mep start``;
+root-owned; handed through the warden as opaque bytes. Templates see it as ``_GC.parent_config``.
+"""
+
+from typing import Any
+
+import msgspec
+
+
+class Parent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a user endpoint needs to know of its site."""
+
+    endpoint_id: str
+    endpoint_name: str
+    relay_url: str
+    """``https://host[:port]``, no trailing slash."""
+    ca_file: str | None = None
+    """Additional CA certificates for the relay's TLS certificate; must be readable by users."""
+    display_name: str | None = None
+    multi_user: bool = True
+    allowed_functions: tuple[str, ...] | None = None
+    """None: every function; empty: no function."""
+    heartbeat_period: float = 30.0
+    """Seconds."""
+    debug: bool = False
+    settings: dict[str, Any] = {}
+    """Every other key of ``config.yaml``, as written, for templates."""
