@@ -1,0 +1,72 @@
+"""The one interface between a user endpoint and whatever runs its tasks.
+
+The endpoint (asyncio, one thread) calls the methods; an engine works in a thread or in processes
+of its own and calls the three functions of :class:`Callbacks` from there. Each task given to
+:meth:`Engine.submit` comes back through ``ended`` exactly once, whatever dies.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mep.wire.tasks import Function, Result, StateChange, Task
+
+
+class EngineError(Exception):
+    """The engine cannot be brought up or go on; the message is a sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What an engine tells its endpoint. Thread-safe; they return at once."""
+
+    starting: Callable[[Sequence[str]], None]
+    """Called with task ids *before* they leave for a worker; returns once they stand in the
+    ledger on disk. A task that has not been passed to it has not started."""
+    moved: Callable[[Sequence[StateChange]], None]
+    ended: Callable[[Sequence[Result]], None]
+
+
+@dataclass(frozen=True)
+class EngineStatus:
+    """For ``mep status`` and the idle check."""
+
+    waiting: int
+    running: int
+    workers: int
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where an engine lives."""
+
+    directory: str
+    """The user endpoint's own directory, 0700: sockets (``ipc://``), worker logs, sandboxes."""
+    endpoint_id: str
+    user_endpoint_id: str
+    max_result: int
+    """Bytes of one result payload; more is ``RESULT_TOO_LARGE``."""
+
+
+class Engine(Protocol):
+    """Runs tasks."""
+
+    def start(self) -> None:
+        """Begin; blocks are asked for at once, nothing is waited for.
+
+        Raises:
+            EngineError: it cannot run here.
+        """
+
+    def submit(self, functions: Sequence[Function], tasks: Sequence[Task]) -> None:
+        """Take tasks over. A function is given once, before or with the first task to need it."""
+
+    def cancel(self, task_ids: Sequence[str]) -> None:
+        """End these tasks, waiting or running; unknown ids are ignored."""
+
+    def status(self) -> EngineStatus:
+        """A snapshot."""
+
+    def close(self, grace_s: float) -> None:
+        """End workers and blocks; running tasks have `grace_s` seconds. Blocks until done."""
