@@ -3,14 +3,14 @@
 import concurrent.futures
 import json
 import os
-import signal
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import until
+import requests
+from house import until
 from mep_sdk import Client, Executor
 from mep_sdk.errors import MEPError
 
@@ -75,17 +75,6 @@ def test_an_unknown_engine(site: Any) -> None:
 
 
 def test_a_function_that_cannot_be_deserialized(site: Any) -> None:
-    client = site.relay.client("alice")
-    made = (
-        client.session_post(
-            "/v3/functions",
-            {"function_name": "bad", "function_code": "9\n01\nnotb64", "serialized": True},
-        )
-        if hasattr(client, "session_post")
-        else None
-    )
-    import requests
-
     made = requests.post(
         f"{site.relay.url}/v3/functions",
         json={"function_name": "bad", "function_code": "9\n01\nbm90ZA", "serialized": True},
@@ -250,4 +239,3 @@ def test_signals_reach_nobody_else(site: Any) -> None:
 
     with site.executor("alice") as ex:
         assert ex.submit(attack, victim).result(SOON_S) == ["refused"] * 3
-    assert signal.SIGTERM

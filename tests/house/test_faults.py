@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import alive, kill9, until
+from house import alive, kill9, until
 from mep_sdk.errors import MEPError
 
 pytestmark = pytest.mark.root
