@@ -29,7 +29,6 @@ from mep.wire.tasks import Failure, Result
 log = logging.getLogger(__name__)
 
 COMPACT_BYTES: Final = 16 * 1024 * 1024
-"""A file of this size is rewritten once half of it is committed."""
 _LOST: Final = (
     "the user endpoint ended while this task was running, and a task that has started is not run "
     "a second time; submit it again if that does no harm"
@@ -69,13 +68,15 @@ class Journal:
 
     Args:
         directory: the user endpoint's own, which exists.
+        compact_bytes: from this size on, the file is rewritten once half of it is committed.
 
     Raises:
         StartFailed: another process holds it, or it cannot be opened.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, compact_bytes: int = COMPACT_BYTES) -> None:
         self._path = directory / "journal"
+        self._compact_bytes = compact_bytes
         self._mutex = threading.Lock()
         self._lock = _locked(directory / "lock")
         self._started: set[str] = set()
@@ -125,7 +126,7 @@ class Journal:
                 self._rewrite()
                 return
             self._append(Committed(tuple(task_ids)))
-            if self._end > COMPACT_BYTES and self._dead_bytes * 2 > self._end:
+            if self._end > self._compact_bytes and self._dead_bytes * 2 > self._end:
                 self._rewrite()
 
     def inherit(self) -> tuple[Result, ...]:
