@@ -163,6 +163,7 @@ class Site:
     options: dict[str, Any] = field(default_factory=dict)
     parent: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    runtime: dict[str, Any] = field(default_factory=dict)
     uid: int | None = None
     processes: list[Process] = field(default_factory=list)
 
@@ -184,7 +185,7 @@ class Site:
             "token": TOKEN.encode(),
             "facts": json.dumps(facts | self.facts).encode(),
             "options": json.dumps(self.options).encode(),
-            "runtime": b"{}",
+            "runtime": json.dumps(self.runtime).encode(),
             "template": self.template.encode(),
             "schema": self.schema,
             "environment": self.environment,
