@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -119,6 +120,14 @@ class ForgetfulRelay:
         connection.send(Welcome(PROTOCOL, limits.PAYLOAD))
         self._connections.put(connection)
         connection.read()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for something that another process does and does not tell."""
+    deadline = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen"
+        threading.Event().wait(0.01)
 
 
 def source(body: str) -> bytes:
