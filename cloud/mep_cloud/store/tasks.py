@@ -1,0 +1,331 @@
+"""Tasks from their submission to the acknowledgement of their result."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from sqlalchemy import (
+    Connection,
+    Select,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal,
+    null,
+    select,
+    update,
+)
+from sqlalchemy.dialects import sqlite
+
+from mep.wire import limits
+from mep.wire.tasks import Failure, Result
+from mep_cloud.errors import StoreError
+from mep_cloud.store.database import Database
+from mep_cloud.store.records import (
+    Delivered,
+    Ending,
+    StoredTask,
+    Submission,
+    UnfinishedTask,
+)
+from mep_cloud.store.schema import functions, task_groups, tasks, user_endpoints
+
+_CHUNK: Final = 500
+"""Ids in one IN list."""
+
+_end = (
+    update(tasks)
+    .where(tasks.c.task_id == bindparam("id"), tasks.c.outcome.is_(None))
+    .values(
+        payload=null(),
+        outcome=bindparam("outcome_"),
+        result_seq=bindparam("seq_"),
+        result=bindparam("result_"),
+        failure_code=bindparam("code_"),
+        failure_message=bindparam("message_"),
+        failure_traceback=bindparam("traceback_"),
+        dispatched=bindparam("dispatched_"),
+        began=bindparam("began_"),
+        ended=bindparam("ended_"),
+    )
+)
+_acknowledge = (
+    update(tasks)
+    .where(tasks.c.task_id == bindparam("id"), tasks.c.owner == bindparam("owner_"))
+    .values(acknowledged=True)
+)
+_request_cancel = (
+    update(tasks).where(tasks.c.task_id == bindparam("id")).values(cancel_requested=bindparam("at"))
+)
+
+
+class Tasks:
+    """Repository of task groups and tasks."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._last_seq: int | None = None  # touched by the writer thread alone
+
+    async def group_owner(self, group_id: str) -> str | None:
+        """User id of a task group's owner; None when there is no such group."""
+        query = select(task_groups.c.owner).where(task_groups.c.id == group_id)
+        return await self._database.read(lambda connection: connection.scalar(query))
+
+    async def claim_group(self, group_id: str, owner: str, at: float) -> str:
+        """Make a task group `owner`'s unless it is somebody's; returns whose it is."""
+
+        def operation(connection: Connection) -> str:
+            _insert_group(connection, group_id, owner, at)
+            query = select(task_groups.c.owner).where(task_groups.c.id == group_id)
+            return str(connection.execute(query).scalar_one())
+
+        return await self._database.write(operation)
+
+    async def submit(self, submission: Submission) -> None:
+        """Make a submission durable, all of it or nothing.
+
+        Raises:
+            StoreError: the task group became somebody else's in the meantime.
+        """
+        rows = _task_rows(submission)
+
+        def operation(connection: Connection) -> None:
+            _insert_group(connection, submission.group_id, submission.owner, submission.at)
+            query = select(task_groups.c.owner).where(task_groups.c.id == submission.group_id)
+            if connection.execute(query).scalar_one() != submission.owner:
+                raise StoreError(f"task group {submission.group_id} is somebody else's")
+            _insert_user_endpoint(connection, submission)
+            connection.execute(insert(tasks), rows)
+
+        await self._database.write(operation)
+
+    async def end(self, endings: Sequence[Ending]) -> list[int]:
+        """Make results durable; their places in the order of commits, aligned with `endings`."""
+        rows = [_ending_row(ending) for ending in endings]
+
+        def operation(connection: Connection) -> list[int]:
+            if self._last_seq is None:
+                query = select(func.coalesce(func.max(tasks.c.result_seq), 0))
+                self._last_seq = connection.execute(query).scalar_one()
+            for row in rows:
+                self._last_seq += 1
+                row["seq_"] = self._last_seq
+            connection.execute(_end, rows)
+            return [row["seq_"] for row in rows]
+
+        return await self._database.write(operation)
+
+    async def request_cancel(self, task_ids: Sequence[str], at: float) -> None:
+        """Remember that these tasks are no longer wanted."""
+        if not task_ids:
+            return
+        rows = [{"id": task_id, "at": at} for task_id in task_ids]
+        await self._database.write(lambda connection: connection.execute(_request_cancel, rows))
+
+    async def acknowledge(self, received: Iterable[tuple[str, str]]) -> None:
+        """The owners have these results: pairs of task id and owner."""
+        rows = [{"id": task_id, "owner_": owner} for task_id, owner in received]
+        if rows:
+            await self._database.write(lambda c: c.execute(_acknowledge, rows))
+
+    async def unfinished(self, keep_payload: int) -> list[UnfinishedTask]:
+        """All tasks that have not ended, in the order of submission.
+
+        Payloads of more than `keep_payload` bytes stay on disk.
+        """
+        payload = case((tasks.c.payload_size <= keep_payload, tasks.c.payload), else_=null())
+        query = (
+            select(
+                tasks.c.task_id,
+                tasks.c.function_id,
+                functions.c.size,
+                tasks.c.group_id,
+                user_endpoints.c.endpoint_id,
+                tasks.c.user_endpoint_id,
+                payload,
+                tasks.c.payload_size,
+                tasks.c.resource_specification,
+                tasks.c.result_serializers,
+                tasks.c.cancel_requested.is_not(None),
+            )
+            .select_from(tasks)
+            .join(functions, tasks.c.function_id == functions.c.id)
+            .join(user_endpoints, tasks.c.user_endpoint_id == user_endpoints.c.id)
+            .where(tasks.c.outcome.is_(None))
+            .order_by(tasks.c.seq)
+        )
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return [
+            UnfinishedTask(*row[:9], _serializers(row.result_serializers), bool(row[10]))
+            for row in rows
+        ]
+
+    async def payloads(self, task_ids: Sequence[str]) -> dict[str, bytes]:
+        """Arguments of unfinished tasks; one that has ended meanwhile is left out."""
+        query = select(tasks.c.task_id, tasks.c.payload).where(tasks.c.payload.is_not(None))
+        rows = await self._select(query, task_ids)
+        return {row.task_id: row.payload for row in rows}
+
+    async def get(self, task_ids: Sequence[str], owner: str) -> dict[str, StoredTask]:
+        """The tasks of `owner` among `task_ids`."""
+        query = select(*_STATUS_COLUMNS).where(tasks.c.owner == owner)
+        return {row.task_id: _as_stored(row) for row in await self._select(query, task_ids)}
+
+    async def owned(self, task_ids: Sequence[str], owner: str) -> set[str]:
+        """Which of these tasks are `owner`'s."""
+        query = select(tasks.c.task_id).where(tasks.c.owner == owner)
+        return {row.task_id for row in await self._select(query, task_ids)}
+
+    async def of_group(self, group_id: str) -> list[str]:
+        """Task ids of a group, in the order of submission."""
+        query = select(tasks.c.task_id).where(tasks.c.group_id == group_id).order_by(tasks.c.seq)
+        return await self._database.read(lambda c: list(c.scalars(query)))
+
+    async def unacknowledged(self, group_id: str, after: int) -> tuple[list[Delivered], bool]:
+        """The next batch of results of a group that nobody has acknowledged.
+
+        Args:
+            group_id: the task group.
+            after: only results committed after this one.
+
+        Returns:
+            At most a link frame's worth, in the order of commits; and whether there may be more.
+        """
+        query = (
+            select(tasks.c.result_seq, *_STATUS_COLUMNS)
+            .where(
+                tasks.c.group_id == literal(group_id),
+                tasks.c.outcome.is_not(None),
+                tasks.c.acknowledged.is_(False),
+                tasks.c.result_seq > after,
+            )
+            .order_by(tasks.c.result_seq)
+            .limit(limits.BATCH_TASKS)
+        )
+
+        def page(connection: Connection) -> tuple[list[Delivered], bool]:
+            batch: list[Delivered] = []
+            size = 0
+            for row in connection.execute(query):
+                batch.append(Delivered(row.result_seq, _as_result(row)))
+                size += len(row.result)
+                if size >= limits.BATCH_BYTES:
+                    return batch, True
+            return batch, len(batch) == limits.BATCH_TASKS
+
+        return await self._database.read(page)
+
+    async def _select(self, query: Select[Any], task_ids: Sequence[str]) -> list[Any]:
+        def chunks(connection: Connection) -> list[Any]:
+            rows: list[Any] = []
+            for chunk in _chunks(task_ids):
+                rows.extend(connection.execute(query.where(tasks.c.task_id.in_(chunk))))
+            return rows
+
+        return await self._database.read(chunks)
+
+
+_STATUS_COLUMNS = (
+    tasks.c.task_id,
+    tasks.c.created,
+    tasks.c.dispatched,
+    tasks.c.began,
+    tasks.c.ended,
+    tasks.c.outcome,
+    tasks.c.result,
+    tasks.c.failure_code,
+    tasks.c.failure_message,
+    tasks.c.failure_traceback,
+)
+
+
+def _insert_group(connection: Connection, group_id: str, owner: str, at: float) -> None:
+    row = sqlite.insert(task_groups).values(id=group_id, owner=owner, created=at)
+    connection.execute(row.on_conflict_do_nothing())
+
+
+def _insert_user_endpoint(connection: Connection, submission: Submission) -> None:
+    row = sqlite.insert(user_endpoints).values(
+        id=submission.user_endpoint_id,
+        endpoint_id=submission.endpoint_id,
+        user_id=submission.owner,
+        options=submission.options,
+        runtime=submission.runtime,
+        created=submission.at,
+    )
+    connection.execute(row.on_conflict_do_nothing())
+
+
+def _task_rows(submission: Submission) -> list[dict[str, Any]]:
+    serializers = ",".join(submission.result_serializers)
+    return [
+        {
+            "task_id": task.task_id,
+            "group_id": submission.group_id,
+            "owner": submission.owner,
+            "function_id": task.function_id,
+            "user_endpoint_id": submission.user_endpoint_id,
+            "payload": task.payload,
+            "payload_size": len(task.payload),
+            "resource_specification": submission.resource_specification,
+            "result_serializers": serializers,
+            "created": submission.at,
+            "acknowledged": False,
+        }
+        for task in submission.tasks
+    ]
+
+
+def _ending_row(ending: Ending) -> dict[str, Any]:
+    result = ending.result
+    failure = result.failure
+    return {
+        "id": result.task_id,
+        "outcome_": result.outcome,
+        "result_": result.payload,
+        "code_": failure.code if failure else None,
+        "message_": failure.message if failure else None,
+        "traceback_": failure.traceback if failure else None,
+        "dispatched_": ending.dispatched or None,
+        "began_": result.began or None,
+        "ended_": result.ended or ending.at,
+    }
+
+
+def _as_failure(row: Any) -> Failure | None:
+    if row.failure_code is None:
+        return None
+    return Failure(row.failure_code, row.failure_message, row.failure_traceback)
+
+
+def _as_result(row: Any) -> Result:
+    return Result(
+        row.task_id,
+        row.outcome,
+        row.result,
+        _as_failure(row),
+        row.began or 0.0,
+        row.ended or 0.0,
+    )
+
+
+def _as_stored(row: Any) -> StoredTask:
+    return StoredTask(
+        row.task_id,
+        row.created,
+        row.dispatched,
+        row.began,
+        row.ended,
+        row.outcome,
+        row.result or b"",
+        _as_failure(row),
+    )
+
+
+def _serializers(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for at in range(0, len(ids), _CHUNK):
+        yield ids[at : at + _CHUNK]
