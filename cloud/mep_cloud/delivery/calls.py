@@ -31,11 +31,13 @@ TRY_AGAIN = 1013
 
 
 def submitted(state: State, event: TasksSubmitted, now: float, out: Out) -> None:
-    """New work for a user endpoint."""
+    """New work for a user endpoint; after a restart, some of it may be cancelled already."""
     user_endpoint = state.user_endpoint(event.endpoint_id, event.user_endpoint_id)
     for call in event.calls:
         user_endpoint.waiting[call.task_id] = call
         state.homes[call.task_id] = user_endpoint
+    unwanted = [call for call in event.calls if call.cancel_wanted]
+    end_cancelled(user_endpoint, unwanted, now, out)
     advance(state, user_endpoint, now, out)
 
 

@@ -54,19 +54,26 @@ def _reconcile(
     lost = [call for task_id, call in user_endpoint.sent.items() if task_id not in held]
     end_cancelled(user_endpoint, [call for call in lost if call.cancel_wanted], now, out)
     requeue(user_endpoint, [call for call in lost if not call.cancel_wanted])
-    unwanted = []
     for task_id in event.held:
-        call = user_endpoint.waiting.pop(task_id, None) or user_endpoint.sent.get(task_id)
+        call = user_endpoint.waiting.pop(task_id, None)
         if call is not None:
             user_endpoint.sent[task_id] = call
-            call.state = "queued" if call.state == "waiting-for-ep" else call.state
-            if call.cancel_wanted:
-                unwanted.append(task_id)
-        elif task_id not in user_endpoint.ending:
-            # It ended without this process: cancelled, failed, or committed and not yet forgotten.
-            unwanted.append(task_id)
+            call.state = "queued"
+    unwanted = [task_id for task_id in event.held if _is_unwanted(user_endpoint, task_id)]
     if unwanted:
         out.append(SendCancel(event.connection, tuple(unwanted)))
+
+
+def _is_unwanted(user_endpoint: UserEndpoint, task_id: str) -> bool:
+    """Whether the process should drop a task that it holds.
+
+    One that is not known here any more ended without this process (cancelled, failed), or is
+    committed and the process has not heard of it: dropping it is right either way.
+    """
+    if task_id in user_endpoint.ending:
+        return user_endpoint.ending[task_id][0].cancel_wanted
+    call = user_endpoint.sent.get(task_id)
+    return call is None or call.cancel_wanted
 
 
 def closed(state: State, event: EndpointClosed, now: float, out: Out) -> None:

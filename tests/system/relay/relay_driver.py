@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+
 from mep.link import Link, LinkRefused, Peer
 from mep.wire import PROTOCOL, to_endpoint, to_manager, to_sdk
 from mep.wire.tasks import Failure, Result
@@ -105,9 +106,7 @@ class Api:
         self, endpoint_id: str, function_id: str, payloads: list[str], **fields: Any
     ) -> dict[str, Any]:
         body = {"tasks": {function_id: payloads}, **fields}
-        answer: dict[str, Any] = self.ok(
-            "POST", f"/v3/endpoints/{endpoint_id}/submit", json=body
-        )
+        answer: dict[str, Any] = self.ok("POST", f"/v3/endpoints/{endpoint_id}/submit", json=body)
         return answer
 
     def results(self, task_ids: list[str]) -> dict[str, Any]:

@@ -5,11 +5,9 @@ import json
 import uuid
 from typing import Any
 
-import pytest
-from mep.link import LinkRefused
-from mep.wire import to_endpoint, to_manager
-from mep.wire.tasks import Failure, Result, StateChange
-from relay_driver import BOUND_S, FakeEndpoint, FakeManager, FakeSdk, kept
+from relay_driver import FakeEndpoint, FakeManager, FakeSdk, kept
+
+from mep.wire import to_manager
 
 
 async def submit(api: Any, *arguments: Any, **fields: Any) -> dict[str, Any]:
@@ -41,9 +39,7 @@ def test_cold_start_and_results(running: Any) -> None:
             identity = json.loads(start.grant)["identities"][0]
             assert identity["username"] == "alice@example.org"
             assert identity["status"] == "used"
-            await manager.link.send(
-                to_manager.Started(start.user_endpoint_id, "alice", 4711)
-            )
+            await manager.link.send(to_manager.Started(start.user_endpoint_id, "alice", 4711))
             endpoint = FakeEndpoint(running.url, start.user_endpoint_id, manager.token(start))
             async with kept(endpoint.link):
                 await sdk.until(lambda: len(sdk.results) == 3)
