@@ -5,7 +5,8 @@
     RelayError
     ├── Refusal        one request is refused; the message is fit for the user
     ├── HomeError      the data directory cannot be used; the message is for the administrator
-    └── StoreError     the database cannot take or give what was asked
+    └── StoreError     the database cannot take what was asked, or is closed
+        └── GroupTaken the task group became somebody else's in the meantime
 """
 
 
@@ -35,3 +36,7 @@ class HomeError(RelayError):
 
 class StoreError(RelayError):
     """A committed fact contradicts what is to be stored, or the database is closed."""
+
+
+class GroupTaken(StoreError):
+    """A new task group's id is another user's already."""

@@ -54,8 +54,10 @@ class Hub:
 
     async def recover(self) -> None:
         """Take up all tasks that had not ended when the relay last stopped."""
+        many = await self._store.tasks.count_unfinished() > KEEP_TASKS
+        recovered = await self._store.tasks.unfinished(-1 if many else KEEP_PAYLOAD)
         by_home: dict[tuple[str, str], list[Call]] = {}
-        for task in await self._store.tasks.unfinished(KEEP_PAYLOAD):
+        for task in recovered:
             call = Call(
                 task.task_id,
                 task.function_id,
@@ -185,6 +187,7 @@ class Hub:
         key = grants.grant_key(self._master, record.endpoint_id, record.key_version)
         token = digest(grants.token(key, grant))
         await self._store.starts.expect(record.id, token, wanted.nonce, now)
+        log.info("start of %s for %s signed", record.id, record.user.username)
         return to_manager.Start(
             record.id,
             wanted.nonce,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Final
 
 import uvicorn
 
@@ -16,7 +17,8 @@ from mep_cloud.app import make_app
 from mep_cloud.errors import HomeError
 from mep_cloud.relay import Relay
 
-SHUTDOWN_S = 5
+SHUTDOWN_S: Final = 2
+"""Seconds that open requests have to end; links have said goodbye before."""
 
 
 @dataclass(frozen=True)

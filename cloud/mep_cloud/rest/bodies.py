@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from mep.wire import codes, limits
 from mep.wire.rest import MSGPACK, ErrorBody
-from mep_cloud.errors import Refusal
+from mep_cloud.errors import Refusal, StoreError
 from mep_cloud.relay import Relay
 from mep_cloud.store.records import User
 
@@ -133,12 +133,19 @@ async def on_disconnect(_request: Request, _error: Exception) -> Response:
 async def on_error(request: Request, _error: Exception) -> Response:
     """A fault of the relay's own; Starlette raises it again afterwards, so it is logged."""
     message = "The relay had an internal error. Its administrator finds the reason in the log."
-    return refusal_response(500, "INTERNAL_ERROR", message)
+    return refusal_response(500, codes.INTERNAL_ERROR, message)
+
+
+async def on_store_error(_request: Request, _error: Exception) -> Response:
+    """The database is closed: the relay shuts down."""
+    message = "The relay is restarting. Try again in a few seconds."
+    return refusal_response(503, codes.INTERNAL_ERROR, message)
 
 
 HANDLERS: Final[dict[Any, Callable[[Request, Exception], Awaitable[Response]]]] = {
     Refusal: on_refusal,
     HTTPException: on_http_exception,
     ClientDisconnect: on_disconnect,
+    StoreError: on_store_error,
     Exception: on_error,
 }

@@ -11,7 +11,7 @@ from mep.wire import codes, limits
 from mep.wire.rest import Submit, Submitted
 from mep_cloud.delivery import events
 from mep_cloud.delivery.state import Call
-from mep_cloud.errors import Refusal
+from mep_cloud.errors import GroupTaken, Refusal
 from mep_cloud.grants import canonical
 from mep_cloud.ids import checked, new_id, user_endpoint_id
 from mep_cloud.relay import Relay
@@ -50,7 +50,10 @@ async def submit(request: Request) -> Response:
     wanted = await _check_tasks(relay, endpoint, user, body)
     group_id = await _group(relay, user, body)
     submission = _submission(relay, endpoint, user, body, wanted, group_id)
-    await relay.store.tasks.submit(submission)
+    try:
+        await relay.store.tasks.submit(submission)
+    except GroupTaken:
+        raise _not_your_group(group_id) from None
     relay.hub.apply(_submitted(relay, submission, wanted))
     tasks: dict[str, list[str]] = {function_id: [] for function_id in body.tasks}
     for task, function_id in zip(submission.tasks, _spelled(body), strict=True):
@@ -110,9 +113,13 @@ async def _group(relay: Relay, user: User, body: Submit[Any]) -> str:
     group_id = checked(body.task_group_id, "task group id")
     owner = await relay.group_owners.get(group_id)
     if owner is not None and owner != user.id:
-        message = f"There is no task group {group_id} of yours. Use one of your own, or none."
-        raise Refusal(404, codes.TASK_GROUP_NOT_FOUND, message)
+        raise _not_your_group(group_id)
     return group_id
+
+
+def _not_your_group(group_id: str) -> Refusal:
+    message = f"There is no task group {group_id} of yours. Use one of your own, or none."
+    return Refusal(404, codes.TASK_GROUP_NOT_FOUND, message)
 
 
 def _submission(

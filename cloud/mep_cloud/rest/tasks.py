@@ -6,7 +6,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mep.wire import codes
+from mep.wire import codes, limits
 from mep.wire.rest import BatchStatus, TaskIds, TaskStatus
 from mep_cloud.delivery import events
 from mep_cloud.errors import Refusal
@@ -81,6 +81,9 @@ async def cancel(request: Request) -> Response:
 
 def _ids(body: TaskIds) -> dict[str, str]:
     """Each id as the client spelled it, and in its canonical spelling."""
+    if len(body.task_ids) > limits.SUBMIT_TASKS:
+        message = f"A request names at most {limits.SUBMIT_TASKS} tasks."
+        raise Refusal(422, codes.INVALID_REQUEST, message)
     return {spelled: checked(spelled, "task id") for spelled in body.task_ids}
 
 

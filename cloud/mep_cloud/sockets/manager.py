@@ -1,5 +1,6 @@
 """``/v3/link/manager``: a site's manager."""
 
+import logging
 from typing import Final
 
 from starlette.websockets import WebSocket
@@ -11,6 +12,8 @@ from mep_cloud.errors import Refusal
 from mep_cloud.outbox import Outbox
 from mep_cloud.relay import Relay
 from mep_cloud.sockets.session import check_protocol, converse, deny, messages, relay_of
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT_S: Final = 30.0
 
@@ -53,6 +56,9 @@ class _Session:
             )
         self._outbox.put(to_manager.Welcome(PROTOCOL, HEARTBEAT_S))
         self._hub.apply(events.ManagerOpened(self._connection, self._endpoint_id))
+        log.info(
+            "manager of endpoint %s connected from %.255r", self._endpoint_id, message.hostname
+        )
 
     async def receive(self, message: to_manager.FromManager) -> None:
         if event := _event(self._connection, message):
@@ -60,6 +66,7 @@ class _Session:
 
     def close(self) -> None:
         self._hub.detach(self._connection)
+        log.info("manager of endpoint %s disconnected", self._endpoint_id)
         self._hub.apply(events.ManagerClosed(self._connection))
 
 

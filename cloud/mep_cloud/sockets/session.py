@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket
 
-from mep.wire import PROTOCOL
+from mep.wire import PROTOCOL, codes
 from mep.wire.codec import Decoder, Message, WireError
 from mep_cloud.errors import Refusal
 from mep_cloud.outbox import Outbox
@@ -49,7 +49,7 @@ def check_protocol(number: int) -> None:
             f"This relay speaks protocol {PROTOCOL}, the peer {number}. "
             "Install versions that fit each other."
         )
-        raise Refusal(_OTHER_PROTOCOL, "PROTOCOL", message)
+        raise Refusal(_OTHER_PROTOCOL, codes.INVALID_REQUEST, message)
 
 
 async def messages(websocket: WebSocket, decoder: Decoder[M]) -> AsyncIterator[M]:

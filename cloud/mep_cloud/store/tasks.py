@@ -19,7 +19,7 @@ from sqlalchemy.dialects import sqlite
 
 from mep.wire import limits
 from mep.wire.tasks import Failure, Result
-from mep_cloud.errors import StoreError
+from mep_cloud.errors import GroupTaken
 from mep_cloud.store.database import Database
 from mep_cloud.store.records import (
     Delivered,
@@ -33,6 +33,11 @@ from mep_cloud.store.schema import functions, task_groups, tasks, user_endpoints
 _CHUNK: Final = 500
 """Ids in one IN list."""
 
+# Built once: building a statement costs as much as running it.
+_insert_group = sqlite.insert(task_groups).on_conflict_do_nothing()
+_group_owner = select(task_groups.c.owner).where(task_groups.c.id == bindparam("group"))
+_insert_user_endpoint = sqlite.insert(user_endpoints).on_conflict_do_nothing()
+_insert_tasks = insert(tasks)
 _end = (
     update(tasks)
     .where(tasks.c.task_id == bindparam("id"), tasks.c.outcome.is_(None))
@@ -75,9 +80,7 @@ class Tasks:
         """Make a task group `owner`'s unless it is somebody's; returns whose it is."""
 
         def operation(connection: Connection) -> str:
-            _insert_group(connection, group_id, owner, at)
-            query = select(task_groups.c.owner).where(task_groups.c.id == group_id)
-            return str(connection.execute(query).scalar_one())
+            return _group_of(connection, group_id, owner, at)
 
         return await self._database.write(operation)
 
@@ -85,17 +88,16 @@ class Tasks:
         """Make a submission durable, all of it or nothing.
 
         Raises:
-            StoreError: the task group became somebody else's in the meantime.
+            GroupTaken: the task group became somebody else's in the meantime.
         """
         rows = _task_rows(submission)
 
         def operation(connection: Connection) -> None:
-            _insert_group(connection, submission.group_id, submission.owner, submission.at)
-            query = select(task_groups.c.owner).where(task_groups.c.id == submission.group_id)
-            if connection.execute(query).scalar_one() != submission.owner:
-                raise StoreError(f"task group {submission.group_id} is somebody else's")
-            _insert_user_endpoint(connection, submission)
-            connection.execute(insert(tasks), rows)
+            owner = _group_of(connection, submission.group_id, submission.owner, submission.at)
+            if owner != submission.owner:
+                raise GroupTaken(submission.group_id)
+            connection.execute(_insert_user_endpoint, _user_endpoint_row(submission))
+            connection.execute(_insert_tasks, rows)
 
         await self._database.write(operation)
 
@@ -127,6 +129,11 @@ class Tasks:
         rows = [{"id": task_id, "owner_": owner} for task_id, owner in received]
         if rows:
             await self._database.write(lambda c: c.execute(_acknowledge, rows))
+
+    async def count_unfinished(self) -> int:
+        """How many tasks have not ended."""
+        query = select(func.count()).where(tasks.c.outcome.is_(None))
+        return await self._database.read(lambda connection: connection.scalar(query) or 0)
 
     async def unfinished(self, keep_payload: int) -> list[UnfinishedTask]:
         """All tasks that have not ended, in the order of submission.
@@ -239,21 +246,21 @@ _STATUS_COLUMNS = (
 )
 
 
-def _insert_group(connection: Connection, group_id: str, owner: str, at: float) -> None:
-    row = sqlite.insert(task_groups).values(id=group_id, owner=owner, created=at)
-    connection.execute(row.on_conflict_do_nothing())
+def _group_of(connection: Connection, group_id: str, owner: str, at: float) -> str:
+    """Owner of a task group, which is `owner` if it was nobody's."""
+    connection.execute(_insert_group, {"id": group_id, "owner": owner, "created": at})
+    return str(connection.execute(_group_owner, {"group": group_id}).scalar_one())
 
 
-def _insert_user_endpoint(connection: Connection, submission: Submission) -> None:
-    row = sqlite.insert(user_endpoints).values(
-        id=submission.user_endpoint_id,
-        endpoint_id=submission.endpoint_id,
-        user_id=submission.owner,
-        options=submission.options,
-        runtime=submission.runtime,
-        created=submission.at,
-    )
-    connection.execute(row.on_conflict_do_nothing())
+def _user_endpoint_row(submission: Submission) -> dict[str, Any]:
+    return {
+        "id": submission.user_endpoint_id,
+        "endpoint_id": submission.endpoint_id,
+        "user_id": submission.owner,
+        "options": submission.options,
+        "runtime": submission.runtime,
+        "created": submission.at,
+    }
 
 
 def _task_rows(submission: Submission) -> list[dict[str, Any]]:

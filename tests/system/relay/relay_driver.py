@@ -209,6 +209,7 @@ class FakeEndpoint:
         self.credit = credit
         self.unacknowledged: dict[str, Result] = {}
         self.held: dict[str, Any] = {}
+        self.cancel_is_lost = False
         self.runs: dict[str, int] = {}
         self.functions: list[str] = []
         self.heard: asyncio.Queue[to_endpoint.ToEndpoint] = asyncio.Queue()
@@ -237,7 +238,7 @@ class FakeEndpoint:
             case to_endpoint.Committed(task_ids):
                 for task_id in task_ids:
                     self.unacknowledged.pop(task_id, None)
-            case to_endpoint.Cancel(task_ids):
+            case to_endpoint.Cancel(task_ids) if not self.cancel_is_lost:
                 failure = Failure("CANCELLED", "cancelled at the endpoint")
                 ended = [task_id for task_id in task_ids if self.held.pop(task_id, None)]
                 await self.send([Result(each, "cancelled", b"", failure) for each in ended])

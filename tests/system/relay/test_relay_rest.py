@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from mep.wire import limits
 from relay_driver import Api
+
+from mep.wire import limits
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 MSGPACK = "application/msgpack"
