@@ -10,7 +10,7 @@
 ``store/``            SQLAlchemy Core over SQLite: one writer with group commit, readers beside it
 ``grants``            canonical JSON, key derivation and signatures of starts
 ``home``              the data directory: database and master credential
-``cli``, ``serve``    ``mep-relay``: set-up verbs, and the server process
+``cli/``, ``serve``   ``mep-relay``: set-up verbs, and the server process
 ====================  ==========================================================================
 
 May import :mod:`mep.wire` and nothing else of the project. Task payloads are opaque here.

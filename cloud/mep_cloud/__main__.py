@@ -2,7 +2,7 @@
 
 import sys
 
-from mep_cloud.cli import relay
+from mep_cloud.cli.verbs import relay
 
 
 def main() -> None:

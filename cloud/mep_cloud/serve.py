@@ -19,6 +19,8 @@ from mep_cloud.relay import Relay
 
 SHUTDOWN_S: Final = 2
 """Seconds that open requests have to end; links have said goodbye before."""
+KEEP_ALIVE_S: Final = 75
+"""An idle connection is kept, since a new one costs its client a TLS handshake."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ def _config(relay: Relay, listen: Listen) -> uvicorn.Config:
         lifespan="off",
         log_config=None,
         access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=SHUTDOWN_S,

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from mep_cloud.errors import StoreError
 from mep_cloud.store import schema
@@ -40,9 +41,18 @@ class Database:
             engine.dispose()
 
     def open(self) -> None:
-        """Start the writer thread and the reader threads."""
+        """Start the writer thread and the reader threads.
+
+        Raises:
+            StoreError: the file is missing, damaged or not writable.
+        """
         writer, self._reader = self._engine(writable=True), self._engine(writable=False)
         self._engines = [writer, self._reader]
+        try:
+            with writer.begin() as connection:
+                connection.execute(select(schema.settings)).all()
+        except SQLAlchemyError as error:
+            raise StoreError(f"The database {self._path} cannot be used: {error}") from error
         self._writer = Writer(writer)
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
 

@@ -6,19 +6,14 @@ from typing import Any, Final
 from sqlalchemy import (
     Connection,
     Select,
-    bindparam,
     case,
     func,
-    insert,
     literal,
     null,
     select,
-    update,
 )
-from sqlalchemy.dialects import sqlite
 
 from mep.wire import limits
-from mep.wire.tasks import Failure, Result
 from mep_cloud.errors import GroupTaken
 from mep_cloud.store.database import Database
 from mep_cloud.store.records import (
@@ -29,39 +24,25 @@ from mep_cloud.store.records import (
     UnfinishedTask,
 )
 from mep_cloud.store.schema import functions, task_groups, tasks, user_endpoints
+from mep_cloud.store.task_rows import (
+    ACKNOWLEDGE,
+    END,
+    GROUP_OWNER,
+    INSERT_GROUP,
+    INSERT_TASKS,
+    INSERT_USER_ENDPOINT,
+    REQUEST_CANCEL,
+    STATUS_COLUMNS,
+    as_result,
+    as_stored,
+    ending_row,
+    serializers,
+    task_rows,
+    user_endpoint_row,
+)
 
 _CHUNK: Final = 500
 """Ids in one IN list."""
-
-# Built once: building a statement costs as much as running it.
-_insert_group = sqlite.insert(task_groups).on_conflict_do_nothing()
-_group_owner = select(task_groups.c.owner).where(task_groups.c.id == bindparam("group"))
-_insert_user_endpoint = sqlite.insert(user_endpoints).on_conflict_do_nothing()
-_insert_tasks = insert(tasks)
-_end = (
-    update(tasks)
-    .where(tasks.c.task_id == bindparam("id"), tasks.c.outcome.is_(None))
-    .values(
-        payload=null(),
-        outcome=bindparam("outcome_"),
-        result_seq=bindparam("seq_"),
-        result=bindparam("result_"),
-        failure_code=bindparam("code_"),
-        failure_message=bindparam("message_"),
-        failure_traceback=bindparam("traceback_"),
-        dispatched=bindparam("dispatched_"),
-        began=bindparam("began_"),
-        ended=bindparam("ended_"),
-    )
-)
-_acknowledge = (
-    update(tasks)
-    .where(tasks.c.task_id == bindparam("id"), tasks.c.owner == bindparam("owner_"))
-    .values(acknowledged=True)
-)
-_request_cancel = (
-    update(tasks).where(tasks.c.task_id == bindparam("id")).values(cancel_requested=bindparam("at"))
-)
 
 
 class Tasks:
@@ -90,20 +71,20 @@ class Tasks:
         Raises:
             GroupTaken: the task group became somebody else's in the meantime.
         """
-        rows = _task_rows(submission)
+        rows = task_rows(submission)
 
         def operation(connection: Connection) -> None:
             owner = _group_of(connection, submission.group_id, submission.owner, submission.at)
             if owner != submission.owner:
                 raise GroupTaken(submission.group_id)
-            connection.execute(_insert_user_endpoint, _user_endpoint_row(submission))
-            connection.execute(_insert_tasks, rows)
+            connection.execute(INSERT_USER_ENDPOINT, user_endpoint_row(submission))
+            connection.execute(INSERT_TASKS, rows)
 
         await self._database.write(operation)
 
     async def end(self, endings: Sequence[Ending]) -> list[int]:
         """Make results durable; their places in the order of commits, aligned with `endings`."""
-        rows = [_ending_row(ending) for ending in endings]
+        rows = [ending_row(ending) for ending in endings]
 
         def operation(connection: Connection) -> list[int]:
             if self._last_seq is None:
@@ -112,7 +93,7 @@ class Tasks:
             for row in rows:
                 self._last_seq += 1
                 row["seq_"] = self._last_seq
-            connection.execute(_end, rows)
+            connection.execute(END, rows)
             return [row["seq_"] for row in rows]
 
         return await self._database.write(operation)
@@ -122,13 +103,13 @@ class Tasks:
         if not task_ids:
             return
         rows = [{"id": task_id, "at": at} for task_id in task_ids]
-        await self._database.write(lambda connection: connection.execute(_request_cancel, rows))
+        await self._database.write(lambda connection: connection.execute(REQUEST_CANCEL, rows))
 
     async def acknowledge(self, received: Iterable[tuple[str, str]]) -> None:
         """The owners have these results: pairs of task id and owner."""
         rows = [{"id": task_id, "owner_": owner} for task_id, owner in received]
         if rows:
-            await self._database.write(lambda c: c.execute(_acknowledge, rows))
+            await self._database.write(lambda c: c.execute(ACKNOWLEDGE, rows))
 
     async def count_unfinished(self) -> int:
         """How many tasks have not ended."""
@@ -163,7 +144,7 @@ class Tasks:
         )
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return [
-            UnfinishedTask(*row[:9], _serializers(row.result_serializers), bool(row[10]))
+            UnfinishedTask(*row[:9], serializers(row.result_serializers), bool(row[10]))
             for row in rows
         ]
 
@@ -175,8 +156,8 @@ class Tasks:
 
     async def get(self, task_ids: Sequence[str], owner: str) -> dict[str, StoredTask]:
         """The tasks of `owner` among `task_ids`."""
-        query = select(*_STATUS_COLUMNS).where(tasks.c.owner == owner)
-        return {row.task_id: _as_stored(row) for row in await self._select(query, task_ids)}
+        query = select(*STATUS_COLUMNS).where(tasks.c.owner == owner)
+        return {row.task_id: as_stored(row) for row in await self._select(query, task_ids)}
 
     async def owned(self, task_ids: Sequence[str], owner: str) -> set[str]:
         """Which of these tasks are `owner`'s."""
@@ -199,7 +180,7 @@ class Tasks:
             At most a link frame's worth, in the order of commits; and whether there may be more.
         """
         query = (
-            select(tasks.c.result_seq, *_STATUS_COLUMNS)
+            select(tasks.c.result_seq, *STATUS_COLUMNS)
             .where(
                 tasks.c.group_id == literal(group_id),
                 tasks.c.outcome.is_not(None),
@@ -214,7 +195,7 @@ class Tasks:
             batch: list[Delivered] = []
             size = 0
             for row in connection.execute(query):
-                batch.append(Delivered(row.result_seq, _as_result(row)))
+                batch.append(Delivered(row.result_seq, as_result(row)))
                 size += len(row.result)
                 if size >= limits.BATCH_BYTES:
                     return batch, True
@@ -232,105 +213,10 @@ class Tasks:
         return await self._database.read(chunks)
 
 
-_STATUS_COLUMNS = (
-    tasks.c.task_id,
-    tasks.c.created,
-    tasks.c.dispatched,
-    tasks.c.began,
-    tasks.c.ended,
-    tasks.c.outcome,
-    tasks.c.result,
-    tasks.c.failure_code,
-    tasks.c.failure_message,
-    tasks.c.failure_traceback,
-)
-
-
 def _group_of(connection: Connection, group_id: str, owner: str, at: float) -> str:
     """Owner of a task group, which is `owner` if it was nobody's."""
-    connection.execute(_insert_group, {"id": group_id, "owner": owner, "created": at})
-    return str(connection.execute(_group_owner, {"group": group_id}).scalar_one())
-
-
-def _user_endpoint_row(submission: Submission) -> dict[str, Any]:
-    return {
-        "id": submission.user_endpoint_id,
-        "endpoint_id": submission.endpoint_id,
-        "user_id": submission.owner,
-        "options": submission.options,
-        "runtime": submission.runtime,
-        "created": submission.at,
-    }
-
-
-def _task_rows(submission: Submission) -> list[dict[str, Any]]:
-    serializers = ",".join(submission.result_serializers)
-    return [
-        {
-            "task_id": task.task_id,
-            "group_id": submission.group_id,
-            "owner": submission.owner,
-            "function_id": task.function_id,
-            "user_endpoint_id": submission.user_endpoint_id,
-            "payload": task.payload,
-            "payload_size": len(task.payload),
-            "resource_specification": submission.resource_specification,
-            "result_serializers": serializers,
-            "created": submission.at,
-            "acknowledged": False,
-        }
-        for task in submission.tasks
-    ]
-
-
-def _ending_row(ending: Ending) -> dict[str, Any]:
-    result = ending.result
-    failure = result.failure
-    return {
-        "id": result.task_id,
-        "outcome_": result.outcome,
-        "result_": result.payload,
-        "code_": failure.code if failure else None,
-        "message_": failure.message if failure else None,
-        "traceback_": failure.traceback if failure else None,
-        "dispatched_": ending.dispatched or None,
-        "began_": result.began or None,
-        "ended_": result.ended or ending.at,
-    }
-
-
-def _as_failure(row: Any) -> Failure | None:
-    if row.failure_code is None:
-        return None
-    return Failure(row.failure_code, row.failure_message, row.failure_traceback)
-
-
-def _as_result(row: Any) -> Result:
-    return Result(
-        row.task_id,
-        row.outcome,
-        row.result,
-        _as_failure(row),
-        row.began or 0.0,
-        row.ended or 0.0,
-    )
-
-
-def _as_stored(row: Any) -> StoredTask:
-    return StoredTask(
-        row.task_id,
-        row.created,
-        row.dispatched,
-        row.began,
-        row.ended,
-        row.outcome,
-        row.result or b"",
-        _as_failure(row),
-    )
-
-
-def _serializers(text: str) -> tuple[str, ...]:
-    return tuple(text.split(",")) if text else ()
+    connection.execute(INSERT_GROUP, {"id": group_id, "owner": owner, "created": at})
+    return str(connection.execute(GROUP_OWNER, {"group": group_id}).scalar_one())
 
 
 def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:

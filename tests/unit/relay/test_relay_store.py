@@ -20,6 +20,7 @@ from mep_cloud.store.records import (
     User,
 )
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from mep.wire import limits
 from mep.wire.rest import RegisterEndpoint
@@ -72,16 +73,16 @@ def test_one_failing_operation_does_not_touch_its_neighbours(tmp_path: Path) -> 
         database.create()
         database.open()
 
-        def insert(key: str) -> Callable[[Connection], None]:
-            return lambda c: (c.execute(text(f"INSERT INTO settings VALUES ('{key}', '1')")), None)[
-                1
-            ]
+        def insert(key: str) -> Callable[[Connection], int]:
+            row = text("INSERT INTO settings VALUES (:key, '1')")
+            return lambda connection: connection.execute(row, {"key": key}).rowcount
 
         keys = ["a", "b", "a", "c"]
         results = await asyncio.gather(
             *(database.write(insert(key)) for key in keys), return_exceptions=True
         )
-        assert [type(each) is type(None) for each in results] == [True, True, False, True]
+        assert [each == 1 for each in results] == [True, True, False, True]
+        assert isinstance(results[2], IntegrityError)
         query = text("SELECT key FROM settings ORDER BY key")
         assert await database.read(lambda c: list(c.scalars(query))) == ["a", "b", "c"]
         await database.close()
@@ -112,18 +113,36 @@ def test_writes_are_answered_in_order(tmp_path: Path) -> None:
 def test_closing_commits_what_was_submitted(tmp_path: Path) -> None:
     async def main() -> None:
         async with opened(tmp_path) as store:
-            futures = [store._database.write(lambda c: None) for _ in range(10)]
-            submitted = asyncio.ensure_future(store.tasks.submit(submission("a")))
-            await asyncio.sleep(0)
-        assert all(future.done() for future in futures)
-        await submitted
+            row = text("INSERT INTO settings VALUES (:key, '1')")
+            futures = [
+                store._database.write(lambda c, key=key: c.execute(row, {"key": str(key)}).rowcount)
+                for key in range(10)
+            ]
+        assert [future.result() for future in futures] == [1] * 10
 
     asyncio.run(main())
 
     async def work(store: Store) -> None:
-        assert await store.tasks.of_group("g") == ["a"]
+        assert len(await store.users.settings()) == 10
 
     run(tmp_path, work)
+
+
+def test_every_connection_is_durable(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        for pragma, value in (("synchronous", 2), ("journal_mode", "wal"), ("foreign_keys", 1)):
+            query = text(f"PRAGMA {pragma}")
+            assert await store._database.write(lambda c, query=query: c.scalar(query)) == value
+        with pytest.raises(OperationalError, match="readonly"):
+            await store._database.read(lambda c: c.execute(text("DELETE FROM tasks")))
+
+    run(tmp_path, work)
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "relay.sqlite3").write_text("not a database at all" * 100)
+    with pytest.raises(StoreError, match="cannot be used"):
+        run(tmp_path, lambda store: store.users.settings())
 
 
 def test_a_task_ends_once(tmp_path: Path) -> None:
@@ -312,10 +331,12 @@ class Source:
         self.asked = 0
         self.gate = asyncio.Event()
         self.gate.set()
+        self.began = asyncio.Event()
 
     async def __call__(self, key: str) -> int | None:
         self.asked += 1
         answer = None if key == "nothing" else self.asked
+        self.began.set()
         await self.gate.wait()
         return answer
 
@@ -343,7 +364,7 @@ def test_memory_does_not_keep_an_answer_that_was_overtaken() -> None:
         memory = Memory(source, seconds=10, size=2)
         source.gate.clear()
         asked = asyncio.ensure_future(memory.get("a"))
-        await asyncio.sleep(0)
+        await source.began.wait()
         memory.forget("a")
         source.gate.set()
         assert await asked == 1
