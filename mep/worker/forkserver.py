@@ -16,6 +16,8 @@ import socket
 from typing import Any, Dict, List, NoReturn, Optional, Tuple
 
 _PACKET = 64
+_DESCRIPTORS = 256
+"""More than a node pool has open when it forks the server."""
 _SPACE = socket.CMSG_SPACE(2 * array.array("i").itemsize)
 
 
@@ -91,6 +93,9 @@ class _Server:
 
     def run(self) -> NoReturn:
         status = 1
+        control = self._control.fileno()
+        os.closerange(3, control)
+        os.closerange(control + 1, _DESCRIPTORS)
         try:
             self._serve()
             status = 0

@@ -140,7 +140,6 @@ class NodePool:
         self._poll.add(woken.fileno(), lambda _events: self._drop(woken))
         self._wake = wake
         if self._settings.lifeline is not None:
-            os.set_inheritable(self._settings.lifeline, False)
             self._poll.add(
                 self._settings.lifeline, lambda _events: self._finish("the user endpoint is gone")
             )
@@ -236,13 +235,13 @@ class NodePool:
     def _obey(self, frames: List[bytes]) -> None:
         kind, fields = parse(frames[0])
         if kind == "tasks":
-            self._take(fields, frames[1:])
+            self._take(fields[0], frames[1:])
         elif kind == "functions":
-            self._bodies.update(zip(fields, frames[1:]))  # noqa: B905 - Python 3.9
+            self._bodies.update(zip(fields[0], frames[1:]))  # noqa: B905 - Python 3.9
         elif kind == "cancel":
-            self._cancel(set(fields))
+            self._cancel(set(fields[0]))
         elif kind == "recall":
-            self._give_back(fields)
+            self._give_back(fields[0])
         elif kind == "drain":
             self._draining = True
             self._give_back([queued.call.task_id for queued in self._queue])
@@ -276,4 +275,4 @@ class NodePool:
         self._queue = deque(
             queued for queued in self._queue if queued.call.task_id not in wanted
         )
-        self._socket.send(header("returned", *back))
+        self._socket.send(header("returned", back))

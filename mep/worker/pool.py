@@ -16,6 +16,8 @@ from mep.worker.forkserver import ForkServer
 def main() -> int:
     """Run a node pool to its end, and return its exit status."""
     settings: Dict[str, Any] = json.loads(sys.argv[1])
+    if settings["lifeline"] is not None:
+        os.set_inheritable(settings["lifeline"], False)
     os.makedirs(settings["working_dir"], mode=0o700, exist_ok=True)
     forks: Optional[ForkServer] = None
     if settings["mode"] == "process":

@@ -165,6 +165,7 @@ def main(sock: socket.socket, log: int, settings: Dict[str, Any]) -> NoReturn:
     _stand_on(log)
     channel = Channel(socket.socket(fileno=_out_of_the_way(sock.detach())))
     channel.socket.setblocking(True)
+    os.closerange(3, PROTOCOL_DESCRIPTOR)
     limits = Limits(**settings["limits"])
     try:
         _serve(channel, settings["directory"], limits, log)
