@@ -1,7 +1,8 @@
 """User endpoint <-> node pool <-> worker: what goes over ZeroMQ and over the worker's socket.
 
 A message is a list of frames: one header, then raw payload frames. The header is a JSON array
-``[kind, field, ...]`` (a list among the fields is one field), decoded once for a whole batch; payload frames are never decoded on the way.
+``[kind, field, ...]`` (a list among the fields is one field), decoded once for a whole batch;
+payload frames are never decoded on the way.
 
 Interchange (ROUTER) and node pool (DEALER):
 

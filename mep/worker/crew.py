@@ -228,7 +228,15 @@ class Crew:
 
 def cancelled(task_id: str, began: float) -> Outcome:
     """The outcome of a task that was cancelled; `began` is 0 when no worker had it."""
-    return [task_id, "cancelled", "CANCELLED", "The task was cancelled.", "", began, time.time()], b""
+    return [
+        task_id,
+        "cancelled",
+        "CANCELLED",
+        "The task was cancelled.",
+        "",
+        began,
+        time.time(),
+    ], b""
 
 
 def describe(status: int) -> str:

@@ -8,6 +8,7 @@ status of :func:`os.waitpid`.
 """
 
 import array
+import contextlib
 import gc
 import os
 import select
@@ -59,14 +60,12 @@ class ForkServer:
 
     def kill(self, number: int) -> None:
         """End worker `number` and its process group, if it still runs."""
-        try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # see exits()
             self._control.send(b"kill %d" % number)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # its end is noticed by exits()
 
     def exits(self) -> Optional[List[Tuple[int, int]]]:
         """Number and wait status of the workers that ended; None when the server itself is gone."""
-        ended = []
+        ended: List[Tuple[int, int]] = []
         while True:
             try:
                 packet = self._control.recv(_PACKET, socket.MSG_DONTWAIT)
@@ -144,10 +143,8 @@ class _Server:
         if pid == 0:
             self._become_worker(channel, log)
         self._pids[number] = pid
-        try:
+        with contextlib.suppress(PermissionError, ProcessLookupError):  # the child was faster
             os.setpgid(pid, pid)
-        except (PermissionError, ProcessLookupError):
-            pass  # the child was faster
         os.close(channel)
         os.close(log)
 

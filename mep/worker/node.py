@@ -131,7 +131,7 @@ class NodePool:
         directory = os.open(self._settings.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         # A path by descriptor: socket paths are limited to 107 bytes, home directories are not.
         sock.connect("ipc:///proc/self/fd/%d/interchange.sock" % directory)
-        self._poll.add(sock.getsockopt(zmq.FD), lambda _events: None)
+        self._poll.add(sock.FD, lambda _events: None)
         woken, wake = socket.socketpair()
         for end in (woken, wake):
             end.setblocking(False)
@@ -170,7 +170,7 @@ class NodePool:
 
         The descriptor of a zmq socket tells of changes only: what is at hand already must be asked.
         """
-        if self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._poll.wait(0)
             return
         due = min(self._beat_due, self._heard + self._settings.heartbeat_threshold)
@@ -272,7 +272,5 @@ class NodePool:
     def _give_back(self, task_ids: List[str]) -> None:
         wanted = set(task_ids)
         back = [queued.call.task_id for queued in self._queue if queued.call.task_id in wanted]
-        self._queue = deque(
-            queued for queued in self._queue if queued.call.task_id not in wanted
-        )
+        self._queue = deque(queued for queued in self._queue if queued.call.task_id not in wanted)
         self._socket.send(header("returned", back))

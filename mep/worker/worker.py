@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 import traceback
-from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Tuple, Union
+from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, TextIO, Tuple, Union
 
 from mep import payload
 from mep.wire.frames import header
@@ -108,14 +108,14 @@ def raised(call: Call, error: BaseException, began: float, limits: Limits) -> Ou
         packed, text = b"", "%s, which cannot be shown: %s" % (type(error).__name__, type(second))
     if len(packed) > limits.result:
         packed = b""
-    message = one_line(error)[: limits.message]
-    fields = [call.task_id, "failed", "USER_EXCEPTION", message, text[-limits.text :], began, ended]
-    return fields, packed
+    message = printable(one_line(error))[: limits.message]
+    text = printable(text)[-limits.text :]
+    return [call.task_id, "failed", "USER_EXCEPTION", message, text, began, ended], packed
 
 
 def failed(call: Call, code: str, message: str, began: float, limits: Limits) -> Outcome:
     """The outcome of a task that could not be run to its end."""
-    message = message[: limits.message]
+    message = printable(message)[: limits.message]
     return [call.task_id, "failed", code, message, "", began, time.time()], b""
 
 
@@ -125,6 +125,11 @@ def one_line(error: BaseException) -> str:
         return "".join(traceback.format_exception_only(type(error), error)).strip()
     except BaseException:  # noqa: BLE001 - __str__ of the exception is user code
         return type(error).__name__
+
+
+def printable(text: str) -> str:
+    """`text` without lone surrogates, which names of files may bring and no encoding takes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def plain(error: BaseException) -> str:
@@ -192,7 +197,8 @@ def _serve(channel: Channel, directory: str, limits: Limits, log: int) -> None:
         if message.kind == "function":
             functions.put(message.fields[0], load(message.payload))
             continue
-        call = Call(*message.fields, message.payload)
+        task_id, function_id, spec = message.fields
+        call = Call(task_id, function_id, spec, message.payload)
         os.chdir(directory)
         os.environ["GC_TASK_UUID"] = call.task_id
         fields, result = run(call, functions.touch(call.function_id) or missing, limits)
@@ -215,9 +221,13 @@ def _stand_on(log: int) -> None:
         os.dup2(source, wanted)
     if nothing > 2:
         os.close(nothing)
-    sys.stdin = open(0, closefd=False)
-    sys.stdout = open(1, "w", buffering=1, closefd=False, errors="backslashreplace")
-    sys.stderr = open(2, "w", buffering=1, closefd=False, errors="backslashreplace")
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - they live as long as the process
+    sys.stdout = _lines_to(1)
+    sys.stderr = _lines_to(2)
+
+
+def _lines_to(descriptor: int) -> TextIO:
+    return open(descriptor, "w", buffering=1, closefd=False, errors="backslashreplace")
 
 
 def _mend(log: int) -> None:
@@ -246,4 +256,3 @@ def open_user_path() -> None:
     own = site.getusersitepackages()
     if sys.prefix == sys.base_prefix and os.path.isdir(own) and own not in sys.path:
         site.addsitedir(own)
-

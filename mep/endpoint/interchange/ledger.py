@@ -58,7 +58,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """This pool gives tasks back that no worker has seen."""
+    """A pool gives tasks back that no worker has seen."""
 
     pool_id: str
     task_ids: Sequence[str]
@@ -66,7 +66,7 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class PoolHeld:
-    """This pool shall get nothing more."""
+    """A pool shall get nothing more."""
 
     pool_id: str
 

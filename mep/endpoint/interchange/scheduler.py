@@ -113,7 +113,7 @@ class Scheduler:
             yield pool_id, count
 
     def recalled(self, pool_id: str) -> None:
-        """This pool has answered a recall."""
+        """The pool has answered a recall."""
         self._pools[pool_id].recalling = False
 
     def held(self, pool_id: str) -> int:
