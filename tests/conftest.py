@@ -14,7 +14,6 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,8 @@ NEEDS_ROOT = "needs root: it makes accounts and changes uid (run the tests as ro
 ACCOUNT_LOCK = Path("/run/lock/mep-test-accounts.lock")
 ACCOUNT_PREFIX = "mept-"
 OWNER_MARK = "mep test account of process"
+
+NewAccount = Callable[..., pwd.struct_passwd]
 
 
 # --- skips --------------------------------------------------------------------------------------
@@ -72,6 +73,38 @@ def site_root() -> Iterator[Path]:
 
     Mode 0755 and outside ``/tmp``, so that mapped users can reach what is put there for them.
     """
+    with _site_directory() as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def session_site_root() -> Iterator[Path]:
+    """As :func:`site_root`, one for the whole run."""
+    with _site_directory() as path:
+        yield path
+
+
+@pytest.fixture
+def new_account() -> Iterator[NewAccount]:
+    """A factory of throw-away accounts: ``new_account("alice")``, ``new_account("bob", "--shell",
+    "/bin/sh")``. The label becomes part of the name; further arguments are passed to ``useradd``.
+
+    When the test ends, however it ends, the processes of the account are killed and the account,
+    its home and its group are removed.
+    """
+    with _accounts() as make:
+        yield make
+
+
+@pytest.fixture(scope="session")
+def session_accounts() -> Iterator[NewAccount]:
+    """As :func:`new_account`, removed at the end of the whole run."""
+    with _accounts() as make:
+        yield make
+
+
+@contextlib.contextmanager
+def _site_directory() -> Iterator[Path]:
     if os.geteuid() != 0:
         pytest.skip(NEEDS_ROOT)
     path = Path(tempfile.mkdtemp(prefix="mep-test-", dir="/var/lib"))
@@ -80,31 +113,16 @@ def site_root() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-@dataclass(frozen=True)
-class Account:
-    """A throw-away local account."""
-
-    name: str
-    uid: int
-    gid: int
-    home: Path
-
-
-@pytest.fixture
-def new_account() -> Iterator[Callable[..., Account]]:
-    """A factory of throw-away accounts: ``new_account()``, ``new_account("--shell", "/bin/sh")``.
-
-    Arguments are passed to ``useradd``. When the test ends, however it ends, the processes of the
-    account are killed and the account, its home and its group are removed.
-    """
+@contextlib.contextmanager
+def _accounts() -> Iterator[NewAccount]:
     if os.geteuid() != 0:
         pytest.skip(NEEDS_ROOT)
     with contextlib.ExitStack() as stack:
 
-        def make(*options: str) -> Account:
-            account = _add_account(options)
-            stack.callback(_remove_account, account.name)
-            return account
+        def make(label: str = "user", *options: str) -> pwd.struct_passwd:
+            entry = _add_account(label, options)
+            stack.callback(_remove_account, entry.pw_name)
+            return entry
 
         yield make
 
@@ -122,14 +140,13 @@ def _is_orphan(gecos: str) -> bool:
     return mark == OWNER_MARK and pid.isdigit() and not Path("/proc", pid).exists()
 
 
-def _add_account(options: tuple[str, ...]) -> Account:
-    name = ACCOUNT_PREFIX + secrets.token_hex(4)
+def _add_account(label: str, options: tuple[str, ...]) -> pwd.struct_passwd:
+    name = f"{ACCOUNT_PREFIX}{label}-{secrets.token_hex(3)}"
     comment = f"{OWNER_MARK} {os.getpid()}"
     command = ["useradd", "--create-home", "--user-group", "--comment", comment, *options, name]
     with _account_lock():
         subprocess.run(command, check=True, timeout=60, capture_output=True)
-    entry = pwd.getpwnam(name)
-    return Account(name, entry.pw_uid, entry.pw_gid, Path(entry.pw_dir))
+    return pwd.getpwnam(name)
 
 
 def _remove_account(name: str) -> None:

@@ -14,13 +14,15 @@ pytestmark = pytest.mark.root
 seen: dict[str, Any] = {}
 
 
-def test_accounts_are_real_and_can_own_processes(new_account: Callable[..., Any]) -> None:
-    alice, bob = new_account(), new_account("--shell", "/bin/sh")
-    assert alice.uid != bob.uid
-    assert alice.home.stat().st_uid == alice.uid
-    assert pwd.getpwnam(bob.name).pw_shell == "/bin/sh"
-    seen["names"] = [alice.name, bob.name]
-    seen["process"] = subprocess.Popen(["sleep", "100"], user=alice.uid, group=alice.gid)
+def test_accounts_are_real_and_can_own_processes(
+    new_account: Callable[..., pwd.struct_passwd],
+) -> None:
+    alice, bob = new_account("alice"), new_account("bob", "--shell", "/bin/sh")
+    assert alice.pw_uid != bob.pw_uid
+    assert Path(alice.pw_dir).stat().st_uid == alice.pw_uid
+    assert pwd.getpwnam(bob.pw_name).pw_shell == "/bin/sh"
+    seen["names"] = [alice.pw_name, bob.pw_name]
+    seen["process"] = subprocess.Popen(["sleep", "100"], user=alice.pw_uid, group=alice.pw_gid)
 
 
 def test_they_are_gone_afterwards_with_all_they_ran() -> None:
