@@ -68,6 +68,11 @@ class Broker:
         self.to_relay.clear()
         self.to_relay.extend(waiting)
 
+    def unsent(self, message: Message) -> None:
+        """A message, taken from `to_relay`, could not be sent."""
+        if isinstance(message, wire.Exited | wire.Refused):
+            self.to_relay.appendleft(message)
+
     def from_relay(self, message: wire.Start | wire.Stop) -> None:
         """A request of the relay, on its way to the warden."""
         if self.boot_id is None:
@@ -156,9 +161,7 @@ class Broker:
                 log.warning("the warden refused a start that nobody asked for: %s", reply.packet)
                 return
             name, nonce = asked
-        self.to_relay.append(
-            wire.Refused(name, nonce, reply.code, reply.message, reply.reference)
-        )
+        self.to_relay.append(wire.Refused(name, nonce, reply.code, reply.message, reply.reference))
 
     def _settle(self, user_endpoint_id: str) -> None:
         for digest in [d for d, (name, _) in self._asked.items() if name == user_endpoint_id]:
