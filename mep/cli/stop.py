@@ -49,7 +49,7 @@ def command(name: str, keep_users: bool) -> None:
                 )
     except ProcessLookupError:
         pass  # it ended by itself, just now
-    print(f"{name} is stopped{'; users’ processes go on' if keep_users else ''}")
+    print(f"{name} is stopped{'; processes of users go on' if keep_users else ''}")
 
 
 def _seconds(place: Site) -> float:

@@ -89,12 +89,13 @@ class EventLog:
     Args:
         run: directory of the socket.
         logs: directory of the file.
+        allowances: how many events of each uid are taken.
     """
 
-    def __init__(self, run: Path, logs: Path) -> None:
+    def __init__(self, run: Path, logs: Path, allowances: Allowances | None = None) -> None:
         self._path = run / SOCKET
         self._file_path = logs / FILE
-        self._allowances = Allowances(EVENTS_PER_S, EVENTS_BURST)
+        self._allowances = allowances or Allowances(EVENTS_PER_S, EVENTS_BURST)
         self._socket: socket.socket | None = None
         self._file: int | None = None
 

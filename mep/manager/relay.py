@@ -15,6 +15,7 @@ from typing import Final
 
 from mep import __version__
 from mep.link import Link, LinkRefused
+from mep.manager.events import harmless
 from mep.manager.site import SiteConfiguration
 from mep.wire import PROTOCOL
 from mep.wire.codec import Message
@@ -113,7 +114,7 @@ class RelayLink:
         try:
             await link.run()
         except LinkRefused as refusal:
-            words = refusal.message or f"HTTP {refusal.status}"
+            words = str(harmless(refusal.message or f"HTTP {refusal.status}"))
             log.error("the relay refuses this endpoint: %s", words)  # noqa: TRY400 - no traceback
             self._refused(words)
             with contextlib.suppress(TimeoutError):
@@ -127,7 +128,7 @@ class RelayLink:
             case Start() | Stop():
                 self._received(message)
             case Goodbye(reason, retry_s):
-                log.info("the relay closes: %s", reason)
+                log.info("the relay closes: %s", harmless(reason))
                 if self._link is not None:
                     self._link.retry_after(retry_s)
 

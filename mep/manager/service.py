@@ -153,7 +153,7 @@ class Manager:
         self._set_relay("down")
 
     def _relay_refused(self, words: str) -> None:
-        self._set_relay("refused", str(harmless(words)))
+        self._set_relay("refused", words)
 
     def _welcome(self, heartbeat_s: float) -> None:
         self._period = max(heartbeat_s, 1.0)
