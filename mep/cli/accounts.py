@@ -1,5 +1,6 @@
 """The service's own accounts: ``mep`` for the manager, ``mep-map`` for identity look-ups."""
 
+import os
 import pwd
 from dataclasses import dataclass
 from typing import Final
@@ -43,6 +44,17 @@ def creation(names: list[str]) -> str:
         f"--shell /usr/sbin/nologin {name}"
         for name in names
     )
+
+
+def become(account: Account) -> None:
+    """Give up root for good, before anything is parsed that a user may have written.
+
+    Raises:
+        OSError: it cannot be given up.
+    """
+    os.setgroups([])
+    os.setresgid(account.gid, account.gid, account.gid)
+    os.setresuid(account.uid, account.uid, account.uid)
 
 
 def _exists(name: str) -> bool:

@@ -140,6 +140,7 @@ def _root_site(name: str, environ: Mapping[str, str]) -> Site:
     prefix = Path(environ.get("MEP_PREFIX") or "/")
     if not prefix.is_absolute():
         raise CliError(f"MEP_PREFIX must be an absolute path, not {str(prefix)!r}")
+    prefix = prefix.resolve()  # the warden follows no symbolic link
     return Site(
         name,
         privileged=True,
@@ -171,4 +172,4 @@ def _own_site(name: str, environ: Mapping[str, str]) -> Site:
 def _xdg(environ: Mapping[str, str], variable: str, default: str) -> Path:
     """As the XDG base directory specification says: a relative path is ignored."""
     said = Path(environ.get(variable) or "")
-    return said if said.is_absolute() else Path.home() / default
+    return (said if said.is_absolute() else Path.home() / default).resolve()
