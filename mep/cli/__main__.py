@@ -24,9 +24,15 @@ VERBS: Final = {
     "whoami": "Show who you are to the relay.",
     "version": "Show the version.",
 }
-"""Each verb is the command `command` of the module of its name."""
 
-_MODULES: Final = {"list": "listing", "map": "mapping", "logout": "login", "whoami": "login"}
+_MODULES: Final = {
+    "list": ("listing", "command"),
+    "map": ("mapping", "command"),
+    "login": ("login", "login"),
+    "logout": ("login", "logout"),
+    "whoami": ("login", "whoami"),
+}
+"""Module and command of a verb; every other is `command` of the module of its name."""
 
 EPILOG: Final = """
 \b
@@ -52,8 +58,8 @@ class Verbs(click.Group):
         """The command of this name."""
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module("mep.cli." + _MODULES.get(cmd_name, cmd_name))
-        command = getattr(module, cmd_name if _MODULES.get(cmd_name) == "login" else "command")
+        module, name = _MODULES.get(cmd_name, (cmd_name, "command"))
+        command = getattr(importlib.import_module(f"mep.cli.{module}"), name)
         assert isinstance(command, click.Command)
         return command
 

@@ -107,13 +107,19 @@ def contents(place: Site, settings: dict[str, object]) -> dict[str, str]:
 
 
 def set_line(text: str, key: str, value: object) -> str:
-    """`text` (YAML) with `key`'s line, which may be commented out, set to `value`.
-
-    JSON's scalars are YAML's, so nothing in a value can end the line.
-    """
-    line = f"{key}: {json.dumps(value)}"
+    """`text` (YAML) with `key`'s line, which may be commented out, set to `value`."""
+    line = f"{key}: {_scalar(value)}"
     changed, count = re.subn(rf"(?m)^#?{re.escape(key)}:.*$", lambda _: line, text, count=1)
     return changed if count else f"{text.rstrip()}\n\n{line}\n"
+
+
+def _scalar(value: object) -> str:
+    """On one line, with nothing in it that could end the line."""
+    import yaml
+
+    if not isinstance(value, str):
+        return json.dumps(value)
+    return str(yaml.safe_dump(value, default_style='"', width=1 << 30)).strip()
 
 
 def _check_kind(place: Site, multi_user: bool | None) -> None:
