@@ -82,8 +82,8 @@ def verbs(command: str) -> set[str]:
     done = subprocess.run(
         [program, "--help"], check=False, capture_output=True, text=True, timeout=60
     )
-    _, _, listed = re.split(r"\n(Commands|Verbs):", done.stdout + "\nVerbs:", maxsplit=1)
-    return set(VERBS.findall(listed))
+    _, *listed = re.split(r"\n(?:Commands|Verbs):", done.stdout, maxsplit=1)
+    return set(VERBS.findall("".join(listed)))
 
 
 if __name__ == "__main__":
