@@ -71,13 +71,16 @@ def clean_root(deb: Path, session_site_root: Path) -> Path:
     return root
 
 
+def chroot_command(root: Path, *command: str) -> list[str]:
+    """A command in a root, in process, mount and network namespaces of its own."""
+    namespaces = ("--mount", "--pid", "--net", "--fork", "--kill-child")
+    return ["unshare", *namespaces, f"--mount-proc={root}/proc", "chroot", str(root), *command]
+
+
 def chroot(root: Path, *command: str, check: bool = False) -> "subprocess.CompletedProcess[str]":
-    """Run a command in a root, in process and mount namespaces of its own, without network."""
+    """Run a command in a root."""
     done = subprocess.run(
-        [
-            *("unshare", "--mount", "--pid", "--net", "--fork", f"--mount-proc={root}/proc"),
-            *("chroot", str(root), *command),
-        ],
+        chroot_command(root, *command),
         capture_output=True,
         text=True,
         timeout=60,
@@ -96,3 +99,13 @@ def in_root(clean_root: Path) -> InRoot:
         return chroot(clean_root, *command, check=check)
 
     return run_there
+
+
+@pytest.fixture
+def in_root_command(clean_root: Path) -> Callable[..., list[str]]:
+    """The words that run a command in the clean root, for what is to keep running."""
+
+    def words(*command: str) -> list[str]:
+        return chroot_command(clean_root, *command)
+
+    return words
