@@ -27,6 +27,7 @@ Runs on Python 3.8 and newer; standard library and dill (imported when first nee
 import base64
 import inspect
 import json
+import linecache
 import pickle
 import traceback
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
@@ -247,8 +248,11 @@ def _dill_source(function: Callable[..., Any]) -> Tuple[str, str]:
 
 
 def _define(name: str, source: str) -> Any:
+    filename = "<function %s>" % name
+    lines = source.splitlines(keepends=True)
+    linecache.cache[filename] = (len(source), None, lines, filename)  # tracebacks show the lines
     namespace: Dict[str, Any] = {"__name__": "__mep_function__"}
-    exec(compile(source, "<function %s>" % name, "exec"), namespace)
+    exec(compile(source, filename, "exec"), namespace)
     return namespace[name]
 
 

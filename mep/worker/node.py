@@ -96,10 +96,10 @@ class NodePool:
         self._say_hello()
         self._crew.prepare()
         while not self._end:
-            self._flush()
             self._wait()
             self._drain_socket()
             self._hand_out()
+            self._flush()
             self._watch_time(time.monotonic())
         self._leave()
         return 0
@@ -201,7 +201,7 @@ class NodePool:
         if now >= self._beat_due:
             self._beat_due = now + self._settings.heartbeat_period
             self._socket.send(header("beat", time.time()))
-        if self._draining and not self._crew.running and not self._results:
+        if self._draining and not self._crew.running:
             self._finish("drained")
 
     def _flush(self) -> None:
