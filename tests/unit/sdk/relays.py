@@ -301,13 +301,14 @@ class EagerRelay(EchoRelay):
     async def after_submit(self, group: str, results: list[Result]) -> None:
         if self.marker is None:
             (self.marker,) = results
+            self.tell()
             return
         await super().after_submit(group, results)
         self.unacknowledged[self.marker.task_id] = self.marker
         for websocket in list(self.streams):
             await self.send(websocket, [*results, self.marker])
-        while self.marker.task_id in self.unacknowledged:
-            await asyncio.sleep(0.001)
+        marker_id = self.marker.task_id
+        await asyncio.to_thread(self.until, lambda: marker_id not in self.unacknowledged)
 
     def answered(self, group: str) -> None:
         """Everything has been streamed."""

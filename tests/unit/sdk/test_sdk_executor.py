@@ -4,7 +4,6 @@ import concurrent.futures
 import gc
 import os
 import threading
-import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -203,10 +202,10 @@ def test_an_executor_that_nobody_keeps_still_delivers(client_of: ClientOf) -> No
 
 
 def test_a_result_that_overtakes_the_answer_to_its_submit(client_of: ClientOf) -> None:
-    with Executor(EP, client=client_of(EagerRelay())) as ex:
+    relay = EagerRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
         marker = ex.submit(hello, "marker")
-        while marker.task_id is None:
-            time.sleep(0.001)
+        relay.until(lambda: relay.marker)
         futures = [ex.submit(hello, str(n)) for n in range(3)]
         assert [future.result(WAIT_S) for future in futures] == [f"Hello {n}" for n in range(3)]
         assert marker.result(WAIT_S) == "Hello marker"
@@ -508,7 +507,7 @@ for n in range(200):
 """
     environment = {**os.environ, "MEP_RELAY_URL": client.relay_url, "MEP_TOKEN": "t"}
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", program],
+        [sys.executable, "-W", "always", "-c", program],
         env=environment,
         capture_output=True,
         text=True,
