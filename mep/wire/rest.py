@@ -19,7 +19,7 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True):
     """Base of every HTTP body. Unknown fields are ignored, as the hosted service does."""
 
 
-class ErrorBody(Body, frozen=True):
+class ErrorBody(Body, frozen=True, omit_defaults=False):
     """Every refusal: ``{"status": "Failed", "code", "message", "http_status_code", "reason"}``."""
 
     code: str
