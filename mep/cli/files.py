@@ -65,8 +65,10 @@ def directory(path: Path, mode: int, owner: tuple[int, int] | None = None) -> No
     Raises:
         OSError: it cannot be made.
     """
-    if not path.parent.exists():
-        directory(path.parent, 0o755 if owner is not None else 0o700)
+    for parent in reversed(path.parents):
+        if not parent.exists():
+            parent.mkdir()
+            parent.chmod(0o755 if owner is not None else 0o700)
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
