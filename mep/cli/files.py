@@ -68,7 +68,7 @@ def directory(path: Path, mode: int, owner: tuple[int, int] | None = None) -> No
     for parent in reversed(path.parents):
         if not parent.exists():
             parent.mkdir()
-            parent.chmod(0o755 if owner is not None else 0o700)
+            parent.chmod(0o755 if owner is not None or mode & 0o005 else 0o700)
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
