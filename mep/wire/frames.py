@@ -1,7 +1,8 @@
 """User endpoint <-> node pool <-> worker: what goes over ZeroMQ and over the worker's socket.
 
 A message is a list of frames: one header, then raw payload frames. The header is a JSON array
-``[kind, field, ...]``, decoded once for a whole batch; payload frames are never decoded on the way.
+``[kind, field, ...]`` (a list among the fields is one field), decoded once for a whole batch;
+payload frames are never decoded on the way.
 
 Interchange (ROUTER) and node pool (DEALER):
 
@@ -26,12 +27,19 @@ pool ->
 ``returned``   [task_id, ...]
 =============  =======================================================================  ========
 
+``spec object``: ``{}``, or any of ``serializers`` (ids for the result, in order of preference) and
+``resources`` (the resource specification, as the user gave it).
+
 Credits: ``hello`` announces how many tasks the pool takes at once; each result or returned task
-gives one back. The interchange never has more than that outstanding at one pool.
+gives one back. The interchange never has more than that outstanding at one pool. A pool hands
+tasks to workers in the order in which it got them. It answers each ``recall`` with one
+``returned``, of the tasks that it could still give back.
 
 Node pool and worker share a Unix stream socket; a message there is ``>II`` (header length,
-payload length), header, payload. Kinds: ``task`` [task_id, function_id, spec, body_follows],
-``result`` (the fields of one ``results`` item), ``stop``.
+payload length), header, payload. Kinds: to the worker ``function`` [function_id] with its body,
+before the first task that needs it; ``task`` [task_id, function_id, spec object] with its
+arguments. From the worker ``result`` (the fields of one ``results`` item) with its payload.
+The worker ends when the socket does.
 
 Runs on Python 3.8 and newer; standard library only.
 """
@@ -69,7 +77,7 @@ def parse(frame: bytes) -> Tuple[str, List[Any]]:
         raise FrameError("header of %d bytes" % len(frame))
     try:
         message = json.loads(frame)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FrameError("header is not JSON: %s" % error) from error
     if not isinstance(message, list) or not message or not isinstance(message[0], str):
         raise FrameError("header is not [kind, ...]")

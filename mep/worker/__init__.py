@@ -1,1 +1,16 @@
-"""To be written."""
+"""The compute node: node pool and workers, as the user. Standard library, but for what is named.
+
+==============================  ==================================================================
+:mod:`mep.worker.pool`          entry of the node pool: forks the fork server, then imports zmq
+:mod:`mep.worker.node`          the node pool: ZeroMQ to the interchange, tasks to the crew
+:mod:`mep.worker.crew`          worker processes as the pool sees them
+:mod:`mep.worker.threads`       the same for threads (``ThreadPoolEngine``)
+:mod:`mep.worker.forkserver`    forks workers, reports how they ended; no ZeroMQ in its memory
+:mod:`mep.worker.worker`        runs functions (dill, through :mod:`mep.payload`)
+:mod:`mep.worker.channel`       messages on the socket between pool and worker
+:mod:`mep.worker.recent`        the bounded memory of functions that both of them keep alike
+==============================  ==================================================================
+
+May import :mod:`mep.payload` and :mod:`mep.wire.frames`; the node pool also pyzmq. The worker's
+modules (``worker``, ``channel``, ``recent``) run on Python 3.8 and newer.
+"""

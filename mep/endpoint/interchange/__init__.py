@@ -1,1 +1,11 @@
-"""To be written."""
+"""The interchange: tasks to node pools, results back. A thread of the user endpoint's process.
+
+======================================  ==========================================================
+:mod:`mep.endpoint.interchange.ledger`     every task's state; events in, instructions out; pure
+:mod:`mep.endpoint.interchange.scheduler`  which pool gets the next task, by credit; pure
+:mod:`mep.endpoint.interchange.blocks`     how many blocks there should be; pure
+:mod:`mep.endpoint.interchange.timers`     what is due when; pure
+:mod:`mep.endpoint.interchange.talk`       instructions to frames, frames to events; pure
+:mod:`mep.endpoint.interchange.loop`       the sockets, the provider and the clock around them
+======================================  ==========================================================
+"""

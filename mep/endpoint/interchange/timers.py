@@ -1,0 +1,33 @@
+"""What is due when. Pure: the time is an argument. A heap, so that idle peers cost nothing."""
+
+import heapq
+from collections.abc import Iterator
+
+
+class Timers:
+    """Named points in time; a name has one, the latest that was set."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, str]] = []
+        self._due: dict[str, float] = {}
+
+    def set(self, name: str, due: float) -> None:
+        """Be told of `name` at `due`, and not before."""
+        self._due[name] = due
+        heapq.heappush(self._heap, (due, name))
+
+    def clear(self, name: str) -> None:
+        """Forget `name`."""
+        self._due.pop(name, None)
+
+    def expired(self, now: float) -> Iterator[str]:
+        """The names that are due; each is forgotten by this."""
+        while self._heap and self._heap[0][0] <= now:
+            due, name = heapq.heappop(self._heap)
+            if self._due.get(name) == due:
+                del self._due[name]
+                yield name
+
+    def next(self) -> float | None:
+        """When something is due next, at the earliest."""
+        return self._heap[0][0] if self._heap else None

@@ -1,0 +1,277 @@
+"""The node pool: a DEALER to the interchange on one side, workers on the other.
+
+Single threaded but for zmq's own thread. Everything that a turn of the loop produced leaves in one
+message a kind. Tasks are handed to workers in the order in which they came, and counted in a
+file before each hand-over (:class:`Begun`), so that whoever survives this process knows exactly
+which tasks a worker may have seen.
+"""
+
+import mmap
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from collections import deque
+from typing import Any, Deque, Dict, List, NamedTuple, Optional
+
+import zmq
+
+from mep.wire.frames import FrameError, header, hello, parse
+from mep.worker.crew import Crew, Poll, cancelled
+from mep.worker.forkserver import ForkServer
+from mep.worker.threads import ThreadCrew
+from mep.worker.worker import Call, Limits, Outcome
+
+_COPY_BELOW = 64 * 1024
+_FAREWELL_MS = 1000
+_ALONE = "the user endpoint is gone"
+
+
+class Settings(NamedTuple):
+    """What a node pool is told at its start."""
+
+    directory: str
+    """The private directory: ``interchange.sock``, ``begun/``, ``workers/``."""
+    pool_id: str
+    block_id: str
+    mode: str
+    """``process`` or ``thread``."""
+    workers: int
+    credit: int
+    """Tasks that it takes at once."""
+    limits: Dict[str, int]
+    """See :class:`mep.worker.worker.Limits`."""
+    working_dir: str
+    lifeline: Optional[int]
+    """Descriptor of a pipe that the user endpoint holds open for as long as it lives."""
+    heartbeat_period: float
+    heartbeat_threshold: float
+
+
+class Begun:
+    """How many tasks have been handed to workers, readable after the death of this process."""
+
+    _NUMBER = struct.Struct("=Q")
+
+    def __init__(self, path: str) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.ftruncate(descriptor, self._NUMBER.size)
+        self._map = mmap.mmap(descriptor, self._NUMBER.size)
+        os.close(descriptor)
+
+    def set(self, count: int) -> None:
+        """The first `count` tasks that this pool was given may have begun."""
+        self._NUMBER.pack_into(self._map, 0, count)
+
+
+class _Queued(NamedTuple):
+    place: int
+    call: Call
+
+
+class NodePool:
+    """One node's workers, until the interchange says stop, or is gone."""
+
+    def __init__(self, settings: Settings, forks: Optional[ForkServer]) -> None:
+        self._settings = settings
+        self._node = socket.gethostname()
+        self._begun = Begun(os.path.join(settings.directory, "begun", settings.pool_id))
+        self._given = 0
+        self._queue: Deque[_Queued] = deque()
+        self._bodies: Dict[str, bytes] = {}
+        self._started: List[List[Any]] = []
+        self._results: List[Outcome] = []
+        self._draining = False
+        self._end = ""
+        self._poll = Poll()
+        self._crew = self._hire(forks)
+        self._context = zmq.Context()
+        self._socket = self._connect()
+        self._heard = time.monotonic()
+        self._beat_due = self._heard + settings.heartbeat_period
+
+    def run(self) -> int:
+        """The loop; returns the exit status."""
+        self._say_hello()
+        self._crew.prepare()
+        while not self._end:
+            self._wait()
+            self._drain_socket()
+            self._hand_out()
+            self._flush()
+            self._watch_time(time.monotonic())
+        self._leave()
+        return 0
+
+    # --- set-up ---------------------------------------------------------------------------------
+
+    def _hire(self, forks: Optional[ForkServer]) -> "Crew | ThreadCrew":
+        limits = Limits(**self._settings.limits)
+        if forks is None:
+            return ThreadCrew(self._poll, self._settings.workers, limits, self._results.append)
+        log_prefix = os.path.join(self._settings.directory, "workers", self._settings.pool_id)
+        return Crew(
+            forks,
+            self._poll,
+            self._settings.workers,
+            log_prefix,
+            self._node,
+            self._results.append,
+            self._finish,
+        )
+
+    def _connect(self) -> "zmq.Socket[bytes]":
+        sock = self._context.socket(zmq.DEALER)
+        sock.setsockopt(zmq.IDENTITY, self._settings.pool_id.encode())
+        sock.setsockopt(zmq.RECONNECT_IVL, 10)
+        sock.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        sock.setsockopt(zmq.SNDHWM, 0)
+        sock.setsockopt(zmq.RCVHWM, 0)
+        directory = os.open(self._settings.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        # A path by descriptor: socket paths are limited to 107 bytes, home directories are not.
+        sock.connect("ipc:///proc/self/fd/%d/interchange.sock" % directory)
+        self._poll.add(sock.FD, lambda _events: None)
+        woken, wake = socket.socketpair()
+        for end in (woken, wake):
+            end.setblocking(False)
+        signal.signal(signal.SIGTERM, lambda *_: self._finish("it was told to end"))
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        self._poll.add(woken.fileno(), lambda _events: self._drop(woken))
+        self._wake = wake
+        if self._settings.lifeline is not None:
+            self._poll.add(
+                self._settings.lifeline, lambda _events: self._finish(_ALONE)
+            )
+        return sock
+
+    @staticmethod
+    def _drop(woken: socket.socket) -> None:
+        woken.recv(4096)
+
+    def _say_hello(self) -> None:
+        settings = self._settings
+        self._socket.send(
+            hello(
+                settings.pool_id,
+                settings.block_id,
+                self._node,
+                os.getpid(),
+                "%d.%d.%d" % sys.version_info[:3],
+                settings.workers,
+                settings.credit,
+            )
+        )
+
+    # --- the loop's steps -----------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        """Until something happens or a heartbeat is due.
+
+        The descriptor of a zmq socket tells of changes only: what is at hand already must be asked.
+        """
+        if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            self._poll.wait(0)
+            return
+        due = min(self._beat_due, self._heard + self._settings.heartbeat_threshold)
+        self._poll.wait(max(due - time.monotonic(), 0))
+
+    def _drain_socket(self) -> None:
+        while not self._end:
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self._heard = time.monotonic()
+            self._obey(frames)
+
+    def _hand_out(self) -> None:
+        if not self._queue or not self._crew.ready():
+            return
+        at = time.time()
+        while self._queue and self._crew.ready():
+            place, call = self._queue.popleft()
+            self._begun.set(place + 1)
+            worker = self._crew.start(call, self._bodies.get(call.function_id, b""), at)
+            self._started.append([call.task_id, worker, at])
+
+    def _watch_time(self, now: float) -> None:
+        if now - self._heard > self._settings.heartbeat_threshold:
+            self._finish("the interchange has been silent for too long")
+        if now >= self._beat_due:
+            self._beat_due = now + self._settings.heartbeat_period
+            self._socket.send(header("beat", time.time()))
+        if self._draining and not self._crew.running:
+            self._finish("drained")
+
+    def _flush(self) -> None:
+        """Tell what has started and ended since the last turn; an end implies its start."""
+        if self._started:
+            ended = {fields[0] for fields, _ in self._results}
+            started = [item for item in self._started if item[0] not in ended]
+            self._started = []
+            if started:
+                self._socket.send(header("started", started))
+        if self._results:
+            items = [fields for fields, _ in self._results]
+            payloads = [payload for _, payload in self._results]
+            self._results.clear()
+            copy = sum(map(len, payloads)) < _COPY_BELOW
+            self._socket.send_multipart([header("results", items), *payloads], copy=copy)
+
+    def _finish(self, reason: str) -> None:
+        self._end = self._end or reason
+
+    def _leave(self) -> None:
+        self._flush()
+        self._give_back([queued.call.task_id for queued in self._queue])
+        self._socket.send(header("gone", self._end))
+        self._crew.close()
+        self._socket.close(linger=0 if self._end == _ALONE else _FAREWELL_MS)
+        self._context.term()
+
+    # --- what the interchange says --------------------------------------------------------------
+
+    def _obey(self, frames: List[bytes]) -> None:
+        kind, fields = parse(frames[0])
+        if kind == "tasks":
+            self._take(fields[0], frames[1:])
+        elif kind == "functions":
+            self._bodies.update(zip(fields[0], frames[1:]))  # noqa: B905 - Python 3.9
+        elif kind == "cancel":
+            self._cancel(set(fields[0]))
+        elif kind == "recall":
+            self._give_back(fields[0])
+        elif kind == "drain":
+            self._draining = True
+            self._give_back([queued.call.task_id for queued in self._queue])
+        elif kind == "stop":
+            self._finish("it was told to end")
+        elif kind != "beat":
+            raise FrameError("the interchange sent %r, which this node pool does not know" % kind)
+
+    def _take(self, items: List[List[Any]], payloads: List[bytes]) -> None:
+        for (task_id, function_id, _priority, spec), payload in zip(items, payloads):  # noqa: B905
+            call = Call(task_id, function_id, spec, payload)
+            self._queue.append(_Queued(self._given, call))
+            self._given += 1
+        if self._draining:
+            self._give_back([item[0] for item in items])
+
+    def _cancel(self, task_ids: "set[str]") -> None:
+        kept: Deque[_Queued] = deque()
+        for queued in self._queue:
+            if queued.call.task_id in task_ids:
+                self._results.append(cancelled(queued.call.task_id, 0.0))
+            else:
+                kept.append(queued)
+        self._queue = kept
+        for task_id in task_ids:
+            self._crew.cancel(task_id)
+
+    def _give_back(self, task_ids: List[str]) -> None:
+        wanted = set(task_ids)
+        back = [queued.call.task_id for queued in self._queue if queued.call.task_id in wanted]
+        self._queue = deque(queued for queued in self._queue if queued.call.task_id not in wanted)
+        self._socket.send(header("returned", back))

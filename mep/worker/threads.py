@@ -1,0 +1,84 @@
+"""Threads of the node pool's own process as workers (``ThreadPoolEngine``).
+
+A thread cannot be ended from outside: a running task that is cancelled is reported at once, and
+its thread is free again when the function returns. A function that ends the process ends the pool.
+"""
+
+import os
+import queue
+import threading
+from collections import deque
+from typing import Deque, Dict, Set, Tuple
+
+from mep.worker.crew import Ended, Poll, cancelled
+from mep.worker.recent import Recent
+from mep.worker.worker import Call, Function, Limits, Outcome, load, run
+
+
+class ThreadCrew:
+    """Up to `size` threads; the methods are those of :class:`mep.worker.crew.Crew`."""
+
+    def __init__(self, poll: Poll, size: int, limits: Limits, ended: Ended) -> None:
+        self._size = size
+        self._limits = limits
+        self._ended = ended
+        self._calls: "queue.SimpleQueue[Tuple[Call, Function]]" = queue.SimpleQueue()
+        self._done: Deque[Outcome] = deque()
+        self._functions: Recent[Function] = Recent()
+        self._began: Dict[str, float] = {}
+        self._abandoned: Set[str] = set()
+        self._threads = 0
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        poll.add(self._wake, self._on_done)
+
+    @property
+    def running(self) -> int:
+        """Tasks that threads have."""
+        return len(self._began)
+
+    def ready(self) -> bool:
+        """Whether :meth:`start` may be called."""
+        return len(self._began) + len(self._abandoned) < self._size
+
+    def prepare(self) -> None:
+        """Start one thread ahead of the first task."""
+        self._threads += 1
+        threading.Thread(target=self._work, name="worker", daemon=True).start()
+
+    def start(self, call: Call, body: bytes, now: float) -> int:
+        """Hand a task to a thread; threads have no numbers."""
+        function = self._functions.touch(call.function_id)
+        if function is None:
+            function = load(body)
+            self._functions.put(call.function_id, function)
+        self._began[call.task_id] = now
+        if self._threads < len(self._began) + len(self._abandoned):
+            self.prepare()
+        self._calls.put((call, function))
+        return 0
+
+    def cancel(self, task_id: str) -> None:
+        """Report this task as cancelled; what its thread makes of it is thrown away."""
+        began = self._began.pop(task_id, None)
+        if began is not None:
+            self._abandoned.add(task_id)
+            self._ended(cancelled(task_id, began))
+
+    def close(self) -> None:
+        """Threads end with the process."""
+
+    def _work(self) -> None:
+        while True:
+            call, function = self._calls.get()
+            self._done.append(run(call, function, self._limits))
+            os.eventfd_write(self._wake, 1)
+
+    def _on_done(self, _events: int) -> None:
+        os.eventfd_read(self._wake)
+        while self._done:
+            fields, payload = self._done.popleft()
+            task_id = fields[0]
+            if task_id in self._abandoned:
+                self._abandoned.remove(task_id)
+            elif self._began.pop(task_id, None) is not None:
+                self._ended((fields, payload))
