@@ -173,6 +173,7 @@ class Site:
     parent: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     runtime: dict[str, Any] = field(default_factory=dict)
+    command: tuple[str, ...] = (str(SCRIPT),)
     uid: int | None = None
     processes: list[Process] = field(default_factory=list)
 
@@ -213,7 +214,7 @@ class Site:
         reader, writer = os.pipe()
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for fd in (memory, writer)]
         popen = subprocess.Popen(
-            [sys.executable, "-I", str(SCRIPT)],
+            [sys.executable, "-I", *self.command],
             cwd=self.home,
             env={"PATH": "/usr/bin:/bin", "HOME": str(self.home)},
             pass_fds=(3, 4),
