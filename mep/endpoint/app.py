@@ -62,7 +62,9 @@ class Endpoint:
         self._mailbox = mailbox
         self._journal = journal
         self._up = up
-        self._report_tasks = config.high_assurance
+        self._report_tasks = (
+            config.high_assurance or prepared.parent.settings.get("high_assurance") is True
+        )
         self._events = Events(facts.events_socket, facts.user_endpoint_id)
         self._status = StatusFile(prepared.directory, facts.user_endpoint_id, config.display_name)
         self._custody = Custody(prepared.permits, inherited)
