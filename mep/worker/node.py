@@ -22,7 +22,7 @@ from mep.wire.frames import FrameError, header, hello, parse
 from mep.worker.crew import Crew, Poll, cancelled
 from mep.worker.forkserver import ForkServer
 from mep.worker.threads import ThreadCrew
-from mep.worker.worker import Call, Limits, Outcome
+from mep.worker.worker import Call, Limits, Outcome, open_user_path
 
 _COPY_BELOW = 64 * 1024
 _FAREWELL_MS = 1000
@@ -53,13 +53,14 @@ class Settings(NamedTuple):
 class Begun:
     """How many tasks have been handed to workers, readable after the death of this process."""
 
-    _NUMBER = struct.Struct("=Q")
+    _NUMBER = struct.Struct("<Q")
 
     def __init__(self, path: str) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.ftruncate(descriptor, self._NUMBER.size)
         self._map = mmap.mmap(descriptor, self._NUMBER.size)
         os.close(descriptor)
+        self.set(0)
 
     def set(self, count: int) -> None:
         """The first `count` tasks that this pool was given may have begun."""
@@ -110,6 +111,8 @@ class NodePool:
     def _hire(self, forks: Optional[ForkServer]) -> "Crew | ThreadCrew":
         limits = Limits(**self._settings.limits)
         if forks is None:
+            open_user_path()
+            os.chdir(self._settings.working_dir)
             return ThreadCrew(self._poll, self._settings.workers, limits, self._results.append)
         log_prefix = os.path.join(self._settings.directory, "workers", self._settings.pool_id)
         return Crew(
@@ -141,9 +144,7 @@ class NodePool:
         self._poll.add(woken.fileno(), lambda _events: self._drop(woken))
         self._wake = wake
         if self._settings.lifeline is not None:
-            self._poll.add(
-                self._settings.lifeline, lambda _events: self._finish(_ALONE)
-            )
+            self._poll.add(self._settings.lifeline, lambda _events: self._finish(_ALONE))
         return sock
 
     @staticmethod

@@ -245,9 +245,11 @@ def _mend(log: int) -> None:
 def open_user_path() -> None:
     """Let functions import what the user's own Python would: PYTHONPATH and the user's site.
 
-    The pool runs isolated so that neither can stand in for our own modules; by now those are
-    loaded.
+    Python runs isolated so that neither can stand in for our own modules; those are loaded by now,
+    dill as the last of them.
     """
+    import dill  # noqa: F401
+
     at = 0
     for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep):
         if entry and entry not in sys.path:

@@ -7,7 +7,8 @@ the ledger with exactly one :class:`~mep.wire.tasks.Result`, whatever dies in be
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from mep.endpoint.interchange.scheduler import Scheduler
 from mep.wire import codes
@@ -16,23 +17,20 @@ from mep.wire.tasks import Failure, Function, Outcome, Result, StateChange, Task
 # --- events -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(Struct, frozen=True):
     """The endpoint hands tasks over."""
 
     functions: Sequence[Function]
     tasks: Sequence[Task]
 
 
-@dataclass(frozen=True, slots=True)
-class CancelAsked:
+class CancelAsked(Struct, frozen=True):
     """The endpoint no longer wants these."""
 
     task_ids: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class PoolUp:
+class PoolUp(Struct, frozen=True):
     """A node pool said hello."""
 
     pool_id: str
@@ -40,39 +38,34 @@ class PoolUp:
     credit: int
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """Workers of this pool have these tasks: (task id, epoch seconds)."""
 
     pool_id: str
     tasks: Sequence[tuple[str, float]]
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """Tasks of this pool ended."""
 
     pool_id: str
     results: Sequence[Result]
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(Struct, frozen=True):
     """A pool gives tasks back that no worker has seen."""
 
     pool_id: str
     task_ids: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class PoolHeld:
+class PoolHeld(Struct, frozen=True):
     """A pool shall get nothing more."""
 
     pool_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class PoolLost:
+class PoolLost(Struct, frozen=True):
     """A node pool is gone, with its workers.
 
     `reason` ends the sentence "The node pool that ran this task ...". Of the tasks that it was
@@ -89,8 +82,7 @@ Event = Submitted | CancelAsked | PoolUp | Started | Finished | Returned | PoolH
 # --- instructions -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Send these to a pool; the functions are those that it does not have yet."""
 
     pool_id: str
@@ -98,31 +90,27 @@ class Place:
     tasks: list[Task]
 
 
-@dataclass(frozen=True, slots=True)
-class CancelAt:
+class CancelAt(Struct, frozen=True):
     """Ask a pool to end these tasks."""
 
     pool_id: str
     task_ids: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Recall:
+class Recall(Struct, frozen=True):
     """Ask a pool for these tasks back, if no worker has them yet."""
 
     pool_id: str
     task_ids: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """Tell the endpoint how tasks ended."""
 
     results: list[Result]
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(Struct, frozen=True):
     """Tell the endpoint that tasks moved."""
 
     changes: list[StateChange]
@@ -133,8 +121,7 @@ Instruction = Place | CancelAt | Recall | Report | Tell
 # --- state --------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(Struct, eq=False):
     task: Task
     losses: int = 0
     pool_id: str = ""
@@ -143,8 +130,7 @@ class _Entry:
     cancelled: bool = False
 
 
-@dataclass(slots=True)
-class _Pool:
+class _Pool(Struct, eq=False):
     entries: dict[str, _Entry] = field(default_factory=dict)
     functions: set[str] = field(default_factory=set)
     given: int = 0
@@ -394,8 +380,7 @@ class Ledger:
         return Result(entry.task.task_id, how.outcome, b"", how.failure, 0.0, now)
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
+class _End(Struct, frozen=True):
     outcome: Outcome
     failure: Failure
 

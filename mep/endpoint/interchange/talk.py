@@ -127,6 +127,4 @@ def _spec(task: Task) -> dict[str, Any]:
     spec: dict[str, Any] = {}
     if task.result_serializers:
         spec["serializers"] = task.result_serializers
-    if task.resource_specification:
-        spec["resources"] = msgspec.Raw(task.resource_specification)
     return spec
