@@ -30,6 +30,7 @@ import json
 import linecache
 import pickle
 import traceback
+import zlib
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 
@@ -169,15 +170,13 @@ def load_exception(payload: bytes) -> Optional[BaseException]:
 def dump_function(function: Callable[..., Any], serializer: str = "") -> bytes:
     """The packed body of a function.
 
-    Without a serializer: its source where the function is plain module-level source (works across
-    Python versions), with dill beside it; dill alone otherwise.
+    Without a serializer: dill, which writes a function of an importable module by reference. The
+    SDK chooses better (:mod:`mep_sdk.serialize`); workers write no functions.
 
     Raises:
         PayloadError: no strategy takes the function, or the serializer is unknown.
     """
-    if serializer:
-        return pack([_dump_code(function, serializer)])
-    return pack([_dump_code(function, "01")])
+    return pack([_dump_code(function, serializer or "01")])
 
 
 def dump_source(name: str, source: str) -> bytes:
@@ -248,10 +247,10 @@ def _dill_source(function: Callable[..., Any]) -> Tuple[str, str]:
 
 
 def _define(name: str, source: str) -> Any:
-    filename = "<function %s>" % name
-    lines = source.splitlines(keepends=True)
-    linecache.cache[filename] = (len(source), None, lines, filename)  # tracebacks show the lines
     namespace: Dict[str, Any] = {"__name__": "__mep_function__"}
+    filename = "<function %s %08x>" % (name, zlib.crc32(source.encode()))
+    # Where tracebacks look for lines: users find their own in the text of a remote exception.
+    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
     exec(compile(source, filename, "exec"), namespace)
     return namespace[name]
 

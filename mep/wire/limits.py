@@ -18,6 +18,9 @@ BATCH_TASKS = 512
 SUBMIT_TASKS = 10_000
 """Tasks in one REST submit."""
 
+REQUEST = 64 * 1024 * 1024
+"""One HTTP request body."""
+
 START_PACKET = 128 * 1024
 """Grant, signature, options and runtime of one start together; the warden's packet size."""
 

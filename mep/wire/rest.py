@@ -19,7 +19,7 @@ class Body(msgspec.Struct, frozen=True, omit_defaults=True):
     """Base of every HTTP body. Unknown fields are ignored, as the hosted service does."""
 
 
-class ErrorBody(Body, frozen=True):
+class ErrorBody(Body, frozen=True, omit_defaults=False):
     """Every refusal: ``{"status": "Failed", "code", "message", "http_status_code", "reason"}``."""
 
     code: str
@@ -66,6 +66,10 @@ class Submit(Body, Generic[Payload], frozen=True):
     resource_specification: dict[str, Any] | None = None
     result_serializers: list[str] | None = None
     user_runtime: dict[str, Any] | None = None
+    request_id: str | None = None
+    """Made by the client. A relay that answers it back promises to take one request of this id
+    once: a repetition gets the answer of the first. Only then does our SDK repeat a submit whose
+    answer it did not see."""
 
 
 class Submitted(Body, frozen=True):

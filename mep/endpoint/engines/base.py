@@ -22,7 +22,12 @@ class Callbacks:
 
     starting: Callable[[Sequence[str]], None]
     """Called with task ids *before* they leave for a worker; returns once they stand in the
-    ledger on disk. A task that has not been passed to it has not started."""
+    ledger on disk. A task that has not been passed to it has not started.
+
+    Raises:
+        EngineError: the ledger cannot be written (a full disk). None of these tasks may start: the
+            engine ends each with ``ENGINE_FAILED`` and the error's sentence.
+    """
     moved: Callable[[Sequence[StateChange]], None]
     """``running``: a worker has the task. ``waiting-for-nodes`` after ``starting``: no worker has
     had it, or it may run again; it has come back and will be passed to ``starting`` anew."""

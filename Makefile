@@ -1,0 +1,48 @@
+# Every target does its own set-up; `make demo` and `make test` are the two to know.
+
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' mep/__init__.py)
+# Beyond a base system, tests look at: units (systemd), the installed package (mmdebstrap, rpm).
+TEST_PACKAGES := systemd mmdebstrap rpm
+# bench/peers.py measures other systems, in an environment of its own that holds them.
+BENCHES := $(filter-out bench/peers.py,$(wildcard bench/*.py))
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format bench deb rpm clean
+.NOTPARALLEL:
+
+help:
+	@echo 'make demo     the whole service on this machine, in half a minute'
+	@echo 'make test     all tests (as root: with real accounts); skips are listed with their reason'
+	@echo 'make check    formatting, lint, types, import rules, documentation'
+	@echo 'make format   let ruff rewrite what it can'
+	@echo 'make bench    figures, into bench/out/'
+	@echo 'make deb rpm  packages, into dist/'
+	@echo 'make clean    remove what these made'
+
+demo:
+	@venv=$$(sh tools/setup) && "$$venv/bin/python" tools/demo.py
+
+test:
+	@sh tools/need $(TEST_PACKAGES) || [ "$$MEP_REQUIRE_ALL" != 1 ]
+	@venv=$$(sh tools/setup) && "$$venv/bin/pytest" $(ARGS)
+
+check:
+	@sh tools/check
+
+format:
+	@venv=$$(sh tools/setup) && "$$venv/bin/ruff" format . && "$$venv/bin/ruff" check --fix .
+
+bench:
+	@venv=$$(sh tools/setup) && for bench in $(BENCHES); do \
+		echo "== $$bench"; "$$venv/bin/python" "$$bench" || exit 1; done
+
+deb:
+	@sh packaging/deb/build "$(VERSION)" dist
+
+rpm:
+	@sh packaging/rpm/build "$(VERSION)" dist
+
+clean:
+	rm -rf dist build bench/out .venv .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache .benchmarks
+	find mep sdk cloud tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} +

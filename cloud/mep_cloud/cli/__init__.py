@@ -1,0 +1,1 @@
+"""``mep-relay``: set up and serve a relay; users, tokens and service clients."""

@@ -1,0 +1,152 @@
+"""``mep-relay user``, ``token`` and ``client``: who may use the relay."""
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from mep_cloud.auth import SECRET_PREFIX, USER_PREFIX, digest, new_token
+from mep_cloud.cli.common import data_option, in_home, json_option, show
+from mep_cloud.ids import new_id
+from mep_cloud.relay import provider_of
+from mep_cloud.store import Store
+from mep_cloud.store.records import User
+
+
+@click.group()
+def user() -> None:
+    """Users of this relay."""
+
+
+@user.command("add")
+@click.argument("name")
+@data_option
+@click.option("--admin", is_flag=True, help="May register multi-user endpoints.")
+@click.option("--display-name", default="", help="The person's name.")
+@click.option("--email", default="")
+@click.option("--organization", default="")
+@json_option
+def user_add(
+    name: str,
+    data: Path,
+    admin: bool,
+    display_name: str,
+    email: str,
+    organization: str,
+    as_json: bool,
+) -> None:
+    """Add the user NAME or NAME@DOMAIN.
+
+    Sites map this identity to a local account by its username.
+    """
+
+    async def add(store: Store) -> User:
+        username = name if "@" in name else f"{name}@{(await provider_of(store)).domain}"
+        _check_fields(username, display_name, email, organization)
+        person = User(new_id(), username, display_name, email, organization, admin, time.time())
+        await store.users.add(person)
+        return person
+
+    added = in_home(data, add)
+    show(
+        {"id": added.id, "username": added.username, "is_admin": added.is_admin},
+        f"user {added.username}\nidentity {added.id}",
+        as_json,
+    )
+
+
+@click.group()
+def token() -> None:
+    """Tokens of users."""
+
+
+@token.command("create")
+@click.argument("username")
+@data_option
+@click.option("--name", "label", default="", help="A label to recognise it by.")
+@click.option("--expires-days", type=click.FloatRange(min=0, min_open=True), help="Default: never.")
+@json_option
+def token_create(
+    username: str, data: Path, label: str, expires_days: float | None, as_json: bool
+) -> None:
+    """Make a token for a user and print it, once: the relay keeps its SHA-256 only."""
+    now = time.time()
+    expires = None if expires_days is None else now + expires_days * 86400
+    secret = new_token(USER_PREFIX)
+
+    async def create(store: Store) -> User:
+        person = await _user(store, username)
+        await store.users.add_token(
+            digest(secret), user_id=person.id, label=label, created=now, expires=expires
+        )
+        return person
+
+    person = in_home(data, create)
+    show({"token": secret, "username": person.username, "expires": expires}, secret, as_json)
+
+
+@token.command("revoke")
+@data_option
+@json_option
+def token_revoke(data: Path, as_json: bool) -> None:
+    """Revoke the token read from standard input; a serving relay forgets it within a minute."""
+    secret = sys.stdin.readline().strip()
+
+    async def revoke(store: Store) -> bool:
+        return await store.users.revoke(digest(secret))
+
+    revoked = in_home(data, revoke)
+    show({"revoked": revoked}, "revoked" if revoked else "no such token", as_json)
+
+
+@click.group()
+def client() -> None:
+    """Service clients: programs that fetch tokens with an id and a secret."""
+
+
+@client.command("create")
+@click.argument("name")
+@data_option
+@click.option("--admin", is_flag=True, help="May register multi-user endpoints.")
+@json_option
+def client_create(name: str, data: Path, admin: bool, as_json: bool) -> None:
+    """Make a service client NAME and print its id and secret, once.
+
+    It gets tokens from POST /v2/oauth2/token (HTTP Basic, grant_type=client_credentials). Sites
+    map it by its username, ID@clients.DOMAIN.
+    """
+    secret = new_token(SECRET_PREFIX)
+
+    async def create(store: Store) -> User:
+        client_id = new_id()
+        username = f"{client_id}@clients.{(await provider_of(store)).domain}"
+        _check_fields(username, name)
+        made = User(client_id, username, name, "", "", admin, time.time())
+        await store.users.add(made, digest(secret))
+        return made
+
+    made = in_home(data, create)
+    show(
+        {"client_id": made.id, "client_secret": secret, "username": made.username},
+        f"client id {made.id}\nclient secret {secret}",
+        as_json,
+    )
+
+
+def _check_fields(*fields: str) -> None:
+    for field in fields:
+        if len(field.encode()) > 1024 or not field.isprintable():
+            raise click.ClickException("A field of an identity has at most 1024 printable bytes.")
+    if not 0 < fields[0].find("@") < len(fields[0]) - 1 or " " in fields[0]:
+        raise click.ClickException("A user name is NAME or NAME@DOMAIN, without blanks.")
+
+
+async def _user(store: Store, name: str) -> User:
+    username = name if "@" in name else f"{name}@{(await provider_of(store)).domain}"
+    found = await store.users.by_username(username)
+    if found is None:
+        raise click.ClickException(
+            f"There is no user {username}. Add it with `mep-relay user add`."
+        )
+    return found

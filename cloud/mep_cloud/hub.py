@@ -1,0 +1,224 @@
+"""Carries out what delivery decides: sends, commits, signs, publishes. Runs on the event loop."""
+
+import asyncio
+import itertools
+import logging
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from mep.wire import codes, to_endpoint, to_manager
+from mep.wire.tasks import Result, Task
+from mep_cloud import grants
+from mep_cloud.auth import Provider, digest
+from mep_cloud.bodies import Bodies
+from mep_cloud.delivery import events, instructions
+from mep_cloud.delivery.machine import Delivery
+from mep_cloud.delivery.state import Call
+from mep_cloud.outbox import Outbox
+from mep_cloud.publisher import Publisher
+from mep_cloud.store import Store
+from mep_cloud.store.records import Delivered, Ending
+
+log = logging.getLogger(__name__)
+
+KEEP_PAYLOAD: Final = 16 * 1024
+"""Arguments of at most this many bytes stay in memory until the task has ended."""
+KEEP_TASKS: Final = 20_000
+"""Above so many unfinished tasks, the arguments of new ones stay on disk."""
+GOODBYE_RETRY_S: Final = 1.0
+
+
+class Hub:
+    """Joins the pure state machine to sockets, store and clock."""
+
+    def __init__(
+        self,
+        store: Store,
+        master: bytes,
+        provider: Provider,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.delivery = Delivery(lambda: secrets.token_hex(16))
+        self.publisher = Publisher()
+        self.bodies = Bodies(store.functions)
+        self._store = store
+        self._master = master
+        self._provider = provider
+        self._clock = clock
+        self._outboxes: dict[int, Outbox] = {}
+        self._connections = itertools.count(1)
+        self._jobs: set[asyncio.Task[None]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+
+    async def recover(self) -> None:
+        """Take up all tasks that had not ended when the relay last stopped."""
+        many = await self._store.tasks.count_unfinished() > KEEP_TASKS
+        recovered = await self._store.tasks.unfinished(-1 if many else KEEP_PAYLOAD)
+        by_home: dict[tuple[str, str], list[Call]] = {}
+        for task in recovered:
+            call = Call(
+                task.task_id,
+                task.function_id,
+                task.function_size,
+                task.group_id,
+                task.payload,
+                task.payload_size,
+                task.resource_specification,
+                task.result_serializers,
+                cancel_wanted=task.cancel_requested,
+            )
+            by_home.setdefault((task.endpoint_id, task.user_endpoint_id), []).append(call)
+        for (endpoint_id, user_endpoint_id), calls in by_home.items():
+            self.apply(events.TasksSubmitted(endpoint_id, user_endpoint_id, tuple(calls)))
+
+    def attach(self, outbox: Outbox) -> int:
+        """A number for a new connection."""
+        connection = next(self._connections)
+        self._outboxes[connection] = outbox
+        return connection
+
+    def detach(self, connection: int) -> None:
+        """The connection is closed."""
+        self._outboxes.pop(connection, None)
+
+    def keeps_payload(self, size: int) -> bool:
+        """Whether the arguments of a new task may stay in memory."""
+        return size <= KEEP_PAYLOAD and self.delivery.unfinished() < KEEP_TASKS
+
+    def apply(self, event: events.Event) -> None:
+        """Tell delivery what happened, and do what it wants."""
+        for instruction in self.delivery.handle(event, self._clock()):
+            self._perform(instruction)
+        self._set_alarm()
+
+    async def close(self) -> None:
+        """Say goodbye on every link and finish what was begun."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        for outbox in list(self._outboxes.values()):
+            outbox.goodbye("The relay restarts.", GOODBYE_RETRY_S)
+        if self._jobs:
+            await asyncio.wait(self._jobs, timeout=5)
+
+    def _perform(self, instruction: instructions.Instruction) -> None:
+        match instruction:
+            case instructions.CommitResults(endings):
+                self._spawn(self._commit(endings))
+            case instructions.SignStart():
+                self._spawn(self._start(instruction))
+            case instructions.PublishStates(group_id, changes):
+                self.publisher.states(group_id, changes)
+            case _:
+                self._send(instruction)
+
+    def _send(self, instruction: instructions.LinkInstruction) -> None:
+        outbox = self._outboxes.get(instruction.connection)
+        if outbox is None:
+            return
+        match instruction:
+            case instructions.SendTasks():
+                outbox.put(lambda: self._tasks(instruction))
+            case instructions.SendCommitted(_, task_ids):
+                outbox.put(to_endpoint.Committed(task_ids))
+            case instructions.SendCancel(_, task_ids):
+                outbox.put(to_endpoint.Cancel(task_ids))
+            case instructions.SendMayLeave():
+                outbox.put(to_endpoint.MayLeave())
+            case instructions.CloseLink(_, code, reason):
+                outbox.close(code, reason)
+
+    async def _tasks(self, instruction: instructions.SendTasks) -> to_endpoint.Tasks:
+        functions = [await self.bodies.get(each) for each in instruction.function_ids]
+        on_disk = [call.task_id for call in instruction.calls if call.payload is None]
+        payloads = await self._store.tasks.payloads(on_disk) if on_disk else {}
+        tasks = []
+        for call in instruction.calls:
+            payload = payloads.get(call.task_id) if call.payload is None else call.payload
+            if payload is not None:
+                tasks.append(_task(call, payload))
+        return to_endpoint.Tasks(tuple(functions), tuple(tasks))
+
+    async def _commit(self, endings: tuple[tuple[Call, Result], ...]) -> None:
+        now = self._clock()
+        rows = [Ending(result, call.dispatched, now) for call, result in endings]
+        task_ids = tuple(call.task_id for call, _ in endings)
+        try:
+            places = await self._store.tasks.end(rows)
+        except Exception:
+            log.exception("%d results could not be stored", len(rows))
+            self.apply(events.ResultsNotCommitted(task_ids))
+            return
+        self.apply(events.ResultsCommitted(task_ids))
+        for (call, result), seq in zip(endings, places, strict=True):
+            self.publisher.result(call.group_id, Delivered(seq, result))
+
+    async def _start(self, wanted: instructions.SignStart) -> None:
+        try:
+            start = await self._sign(wanted)
+        except Exception:
+            log.exception("no grant for user endpoint %s", wanted.user_endpoint_id)
+            message = "The relay could not sign the start; its administrator finds why in the log."
+            self.apply(
+                events.StartUnsigned(
+                    wanted.user_endpoint_id, wanted.nonce, codes.START_FAILED, message
+                )
+            )
+            return
+        outbox = self._outboxes.get(wanted.connection)
+        if outbox and self.delivery.expects_start(wanted.user_endpoint_id, wanted.nonce):
+            outbox.put(start)
+
+    async def _sign(self, wanted: instructions.SignStart) -> to_manager.Start:
+        record = await self._store.starts.user_endpoint(wanted.user_endpoint_id)
+        now = self._clock()
+        grant = grants.Grant(
+            endpoint_id=record.endpoint_id,
+            user_endpoint_id=record.id,
+            identities=[self._provider.identity(record.user)],
+            options=record.options,
+            runtime=record.runtime,
+            boot_id=wanted.boot_id,
+            nonce=wanted.nonce,
+            issued=int(now),
+            key_version=record.key_version,
+        ).encode()
+        key = grants.grant_key(self._master, record.endpoint_id, record.key_version)
+        token = digest(grants.token(key, grant))
+        await self._store.starts.expect(record.id, token, wanted.nonce, now)
+        log.info("start of %s for %s signed", record.id, record.user.username)
+        return to_manager.Start(
+            record.id,
+            wanted.nonce,
+            grant,
+            grants.signature(key, grant),
+            record.options,
+            record.runtime,
+        )
+
+    def _spawn(self, job: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(job)
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
+
+    def _set_alarm(self) -> None:
+        deadline = self.delivery.next_deadline()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if deadline is not None:
+            loop = asyncio.get_running_loop()
+            delay = max(0.0, deadline - self._clock())
+            self._alarm = loop.call_later(delay, self.apply, events.TimePassed())
+
+
+def _task(call: Call, payload: bytes) -> Task:
+    return Task(
+        call.task_id,
+        call.function_id,
+        call.group_id,
+        payload,
+        call.resource_specification,
+        call.result_serializers,
+    )

@@ -1,0 +1,151 @@
+"""HTTP bodies in and out: bounded, typed, JSON or msgpack; every refusal has the same shape."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, Final, TypeVar
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from mep.wire import codes, limits
+from mep.wire.rest import MSGPACK, ErrorBody
+from mep_cloud.errors import Refusal, StoreError
+from mep_cloud.relay import Relay
+from mep_cloud.store.records import User
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+JSON: Final = "application/json"
+_DISCARD: Final = 4 * limits.REQUEST
+"""Bytes of an oversized body that are read and dropped, so that the client gets to read why."""
+
+_json = msgspec.json.Encoder()
+_msgpack = msgspec.msgpack.Encoder()
+
+
+def relay_of(request: Request) -> Relay:
+    """The relay that serves this request."""
+    relay = request.app.state.relay
+    assert isinstance(relay, Relay)
+    return relay
+
+
+async def user_of(request: Request) -> User:
+    """Who asks.
+
+    Raises:
+        Refusal: 401.
+    """
+    return await relay_of(request).gatekeeper.user(request.headers.get("authorization"))
+
+
+def is_msgpack(request: Request) -> bool:
+    """Whether the body is msgpack: payloads are bytes then."""
+    return request.headers.get("content-type", "").startswith(MSGPACK)
+
+
+def wants_msgpack(request: Request) -> bool:
+    """Whether the answer is to be msgpack."""
+    return MSGPACK in request.headers.get("accept", "")
+
+
+async def raw(request: Request) -> bytes:
+    """The request's body.
+
+    Raises:
+        Refusal: 413, more than the relay takes.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= limits.REQUEST:
+            chunks.append(chunk)
+        elif size > _DISCARD:
+            break
+    if size > limits.REQUEST:
+        message = (
+            f"The request has more than {limits.REQUEST} bytes, which is all that the relay takes "
+            "at once. Submit fewer tasks in one request."
+        )
+        raise Refusal(413, codes.INVALID_REQUEST, message)
+    return b"".join(chunks)
+
+
+async def decoded(request: Request, text: type[T], binary: Any = None) -> T:
+    """The body as the Struct `text`; a msgpack body as `binary`, where that differs.
+
+    Raises:
+        Refusal: 400 malformed, 413 too large, 422 not of the expected shape.
+    """
+    body = await raw(request)
+    try:
+        if is_msgpack(request):
+            return msgspec.msgpack.decode(body, type=binary or text)
+        return msgspec.json.decode(body, type=text)
+    except msgspec.ValidationError as error:
+        message = f"The request is not what this route takes: {error}."
+        raise Refusal(422, codes.INVALID_REQUEST, message) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        message = f"The request's body cannot be read: {error}."
+        raise Refusal(400, codes.INVALID_REQUEST, message) from error
+
+
+def answer(request: Request, body: Any, status: int = 200) -> Response:
+    """`body` in the format that the client asked for."""
+    if wants_msgpack(request):
+        return Response(_msgpack.encode(body), status, media_type=MSGPACK)
+    return Response(_json.encode(body), status, media_type=JSON)
+
+
+def refusal_response(status: int, code: str, message: str) -> Response:
+    """Every refusal; JSON whatever was asked for, so that any client can read it."""
+    body = ErrorBody(code, message, status)
+    headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else None
+    return Response(_json.encode(body), status, headers, JSON)
+
+
+async def on_refusal(_request: Request, error: Exception) -> Response:
+    """A handler refused."""
+    assert isinstance(error, Refusal)
+    return refusal_response(error.status, error.code, error.message)
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """The router found no route, or the route does not have this method."""
+    assert isinstance(error, HTTPException)
+    message = f"{request.method} {request.url.path}: {error.detail}. See the API's documentation."
+    response = refusal_response(error.status_code, codes.NOT_FOUND, message)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def on_disconnect(_request: Request, _error: Exception) -> Response:
+    """The client went away while it sent its body; nobody reads this."""
+    return refusal_response(400, codes.INVALID_REQUEST, "The request was not complete.")
+
+
+async def on_error(request: Request, _error: Exception) -> Response:
+    """A fault of the relay's own; Starlette raises it again afterwards, so it is logged."""
+    message = "The relay had an internal error. Its administrator finds the reason in the log."
+    return refusal_response(500, codes.INTERNAL_ERROR, message)
+
+
+async def on_store_error(_request: Request, _error: Exception) -> Response:
+    """The database is closed: the relay shuts down."""
+    message = "The relay is restarting. Try again in a few seconds."
+    return refusal_response(503, codes.INTERNAL_ERROR, message)
+
+
+HANDLERS: Final[dict[Any, Callable[[Request, Exception], Awaitable[Response]]]] = {
+    Refusal: on_refusal,
+    HTTPException: on_http_exception,
+    ClientDisconnect: on_disconnect,
+    StoreError: on_store_error,
+    Exception: on_error,
+}

@@ -1,0 +1,196 @@
+"""``POST /v3/endpoints/{id}/submit``: answered once the whole batch is on disk."""
+
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mep.wire import codes, limits
+from mep.wire.rest import Submit, Submitted
+from mep_cloud.delivery import events
+from mep_cloud.delivery.state import Call
+from mep_cloud.errors import GroupTaken, Refusal
+from mep_cloud.grants import canonical
+from mep_cloud.ids import checked, new_id, user_endpoint_id
+from mep_cloud.relay import Relay
+from mep_cloud.rest.bodies import answer, decoded, relay_of, user_of
+from mep_cloud.rest.endpoints import check_use
+from mep_cloud.rest.functions import check_access
+from mep_cloud.store.records import (
+    EndpointRecord,
+    FunctionRecord,
+    NewTask,
+    Submission,
+    User,
+)
+
+_GRANT_BYTES: Final = 2048
+"""Of a start packet, kept for the grant's fixed fields, the signature and the lengths."""
+_MAX_SERIALIZERS: Final = 16
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A submit that may be accepted."""
+
+    functions: dict[str, FunctionRecord]
+    payloads: list[tuple[str, bytes]]
+    """Function id and payload of each task, in the request's order."""
+
+
+async def submit(request: Request) -> Response:
+    """Accept a batch of tasks for one endpoint."""
+    user = await user_of(request)
+    relay = relay_of(request)
+    endpoint = await relay.endpoint(checked(request.path_params["id"], "endpoint id"))
+    check_use(endpoint, user)
+    body: Submit[Any] = await decoded(request, Submit[str], Submit[bytes])
+    wanted = await _check_tasks(relay, endpoint, user, body)
+    group_id = await _group(relay, user, body)
+    submission = _submission(relay, endpoint, user, body, wanted, group_id)
+    try:
+        await relay.store.tasks.submit(submission)
+    except GroupTaken:
+        raise _not_your_group(group_id) from None
+    relay.hub.apply(_submitted(relay, submission, wanted))
+    tasks: dict[str, list[str]] = {function_id: [] for function_id in body.tasks}
+    for task, function_id in zip(submission.tasks, _spelled(body), strict=True):
+        tasks[function_id].append(task.task_id)
+    return answer(request, Submitted(new_id(), group_id, endpoint.id, tasks))
+
+
+async def _check_tasks(
+    relay: Relay, endpoint: EndpointRecord, user: User, body: Submit[Any]
+) -> _Checked:
+    count = sum(map(len, body.tasks.values()))
+    if not 0 < count <= limits.SUBMIT_TASKS:
+        message = f"A request submits 1 to {limits.SUBMIT_TASKS} tasks; this one has {count}."
+        raise Refusal(422, codes.INVALID_REQUEST, message)
+    functions: dict[str, FunctionRecord] = {}
+    payloads: list[tuple[str, bytes]] = []
+    for spelled, calls in body.tasks.items():
+        function = await _callable(relay, endpoint, user, spelled)
+        functions[function.id] = function
+        payloads.extend((function.id, _payload(call)) for call in calls)
+    return _Checked(functions, payloads)
+
+
+async def _callable(
+    relay: Relay, endpoint: EndpointRecord, user: User, spelled: str
+) -> FunctionRecord:
+    function = await relay.function(checked(spelled, "function id"))
+    check_access(function, user)
+    allowed = endpoint.registration.allowed_functions
+    if allowed is not None and function.id not in allowed:
+        message = (
+            f"Endpoint {endpoint.id} does not run function {function.id}: its administrator "
+            "allows a list of functions only (see its allowed_functions)."
+        )
+        raise Refusal(403, codes.FUNCTION_NOT_PERMITTED, message)
+    return function
+
+
+def _payload(call: str | bytes) -> bytes:
+    try:
+        payload = call if isinstance(call, bytes) else call.encode()
+    except UnicodeEncodeError:
+        message = "A task's payload is not valid Unicode."
+        raise Refusal(422, codes.INVALID_REQUEST, message) from None
+    if len(payload) > limits.PAYLOAD:
+        message = (
+            f"The serialized arguments of a task have {len(payload)} bytes; at most "
+            f"{limits.PAYLOAD} are accepted. Pass large data through a file or an object store."
+        )
+        raise Refusal(413, codes.TASK_PAYLOAD_TOO_LARGE, message)
+    return payload
+
+
+async def _group(relay: Relay, user: User, body: Submit[Any]) -> str:
+    if body.task_group_id is None:
+        return new_id()
+    group_id = checked(body.task_group_id, "task group id")
+    owner = await relay.group_owners.get(group_id)
+    if owner is not None and owner != user.id:
+        raise _not_your_group(group_id)
+    return group_id
+
+
+def _not_your_group(group_id: str) -> Refusal:
+    message = f"There is no task group {group_id} of yours. Use one of your own, or none."
+    return Refusal(404, codes.TASK_GROUP_NOT_FOUND, message)
+
+
+def _submission(
+    relay: Relay,
+    endpoint: EndpointRecord,
+    user: User,
+    body: Submit[Any],
+    wanted: _Checked,
+    group_id: str,
+) -> Submission:
+    options = _canonical(body.user_endpoint_config or {}, "user_endpoint_config")
+    runtime = _canonical(body.user_runtime or {}, "user_runtime")
+    identity = canonical([relay.provider.identity(user)])
+    if len(options) + len(runtime) + len(identity) + _GRANT_BYTES > limits.START_PACKET:
+        message = (
+            f"user_endpoint_config and user_runtime have {len(options) + len(runtime)} bytes "
+            f"together, too many for a start of {limits.START_PACKET} bytes in all. "
+            "Pass large values through a file at the site."
+        )
+        raise Refusal(413, codes.INVALID_REQUEST, message)
+    specification = body.resource_specification
+    return Submission(
+        owner=user.id,
+        group_id=group_id,
+        endpoint_id=endpoint.id,
+        user_endpoint_id=user_endpoint_id(
+            endpoint.id, user.id, body.user_endpoint_config or {}, body.user_runtime or {}
+        ),
+        options=options,
+        runtime=runtime,
+        resource_specification=(
+            _canonical(specification, "resource_specification") if specification else b""
+        ),
+        result_serializers=_serializers(body.result_serializers or []),
+        tasks=tuple(NewTask(new_id(), *each) for each in wanted.payloads),
+        at=time.time(),
+    )
+
+
+def _canonical(value: dict[str, Any], what: str) -> bytes:
+    try:
+        return canonical(value)
+    except (TypeError, ValueError) as error:
+        message = f"{what} holds something that JSON cannot say: {error}."
+        raise Refusal(422, codes.INVALID_REQUEST, message) from error
+
+
+def _serializers(names: list[str]) -> tuple[str, ...]:
+    if len(names) > _MAX_SERIALIZERS or any(len(each) > 64 or "," in each for each in names):
+        message = "result_serializers is a short list of serializer names."
+        raise Refusal(422, codes.INVALID_REQUEST, message)
+    return tuple(names)
+
+
+def _submitted(relay: Relay, submission: Submission, wanted: _Checked) -> events.TasksSubmitted:
+    calls = tuple(
+        Call(
+            task.task_id,
+            task.function_id,
+            wanted.functions[task.function_id].size,
+            submission.group_id,
+            task.payload if relay.hub.keeps_payload(len(task.payload)) else None,
+            len(task.payload),
+            submission.resource_specification,
+            submission.result_serializers,
+        )
+        for task in submission.tasks
+    )
+    return events.TasksSubmitted(submission.endpoint_id, submission.user_endpoint_id, calls)
+
+
+def _spelled(body: Submit[Any]) -> list[str]:
+    """Function ids as the client spelled them, one for each task."""
+    return [function_id for function_id, calls in body.tasks.items() for _ in calls]

@@ -1,0 +1,84 @@
+"""``/v3/stream``: results to an SDK."""
+
+import time
+from typing import Final
+
+from starlette.websockets import WebSocket
+
+from mep.wire import PROTOCOL, codes, to_sdk
+from mep.wire.codec import WireError
+from mep_cloud.errors import Refusal
+from mep_cloud.ids import checked
+from mep_cloud.outbox import Outbox
+from mep_cloud.publisher import Subscriber
+from mep_cloud.relay import Relay
+from mep_cloud.sockets.session import check_protocol, converse, deny, messages, relay_of
+from mep_cloud.store.records import User
+
+MAX_GROUPS: Final = 1000
+"""Task groups of one stream."""
+
+
+async def sdk_stream(websocket: WebSocket) -> None:
+    """One connection of an SDK."""
+    relay = relay_of(websocket)
+    try:
+        user = await relay.gatekeeper.user(websocket.headers.get("authorization"))
+    except Refusal as refusal:
+        await deny(websocket, refusal)
+        return
+    await websocket.accept()
+    outbox = Outbox(websocket, to_sdk.Goodbye)
+    session = _Session(relay, user, outbox)
+    try:
+        peer = messages(websocket, to_sdk.from_sdk)
+        await converse(outbox, peer, session.hello, session.receive)
+    finally:
+        session.close()
+
+
+class _Session:
+    def __init__(self, relay: Relay, user: User, outbox: Outbox) -> None:
+        self._relay = relay
+        self._user = user
+        self._outbox = outbox
+        self._subscriber = Subscriber(outbox, relay.store.tasks)
+        self._connection = relay.hub.attach(outbox)
+
+    async def hello(self, message: to_sdk.FromSdk) -> None:
+        if not isinstance(message, to_sdk.StreamHello):
+            raise WireError("the first message is no hello")
+        check_protocol(message.protocol)
+        self._outbox.put(to_sdk.Welcome(PROTOCOL))
+        await self._subscribe(message.groups)
+
+    async def receive(self, message: to_sdk.FromSdk) -> None:
+        match message:
+            case to_sdk.Received(task_ids):
+                self._relay.acknowledgements.add(task_ids, self._user.id)
+            case to_sdk.Subscribe(groups):
+                await self._subscribe(groups)
+            case to_sdk.Unsubscribe(groups):
+                self._relay.hub.publisher.unsubscribe(self._subscriber, groups)
+            case to_sdk.StreamHello():
+                raise WireError("a second hello")
+
+    def close(self) -> None:
+        self._relay.hub.detach(self._connection)
+        publisher = self._relay.hub.publisher
+        publisher.unsubscribe(self._subscriber, self._subscriber.stream.groups)
+
+    async def _subscribe(self, groups: tuple[str, ...]) -> None:
+        for text in groups:
+            group_id = checked(text, "task group id")
+            if len(self._subscriber.stream.groups) >= MAX_GROUPS:
+                message = f"One stream takes at most {MAX_GROUPS} task groups."
+                raise Refusal(400, codes.INVALID_REQUEST, message)
+            owner = await self._relay.group_owners.get(group_id)
+            if owner is None:
+                tasks = self._relay.store.tasks
+                owner = await tasks.claim_group(group_id, self._user.id, time.time())
+            if owner != self._user.id:
+                message = f"Task group {group_id} is not yours."
+                raise Refusal(403, codes.TASK_GROUP_NOT_FOUND, message)
+            self._relay.hub.publisher.subscribe(self._subscriber, group_id)

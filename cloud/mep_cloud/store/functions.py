@@ -1,0 +1,40 @@
+"""Registered functions."""
+
+from sqlalchemy import insert, select, update
+
+from mep_cloud.store.database import Database
+from mep_cloud.store.records import FunctionRecord
+from mep_cloud.store.schema import functions
+
+_FIELDS = tuple(FunctionRecord.__dataclass_fields__)
+_COLUMNS = tuple(functions.c[field] for field in _FIELDS)
+
+
+class Functions:
+    """Repository of functions; bodies are read apart from the rest."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, record: FunctionRecord, body: bytes) -> None:
+        """Store a new function."""
+        row = {field: getattr(record, field) for field in _FIELDS}
+        await self._database.write(lambda c: c.execute(insert(functions).values(**row, body=body)))
+
+    async def get(self, function_id: str) -> FunctionRecord | None:
+        """A function that is not deleted."""
+        query = select(*_COLUMNS).where(
+            functions.c.id == function_id, functions.c.deleted.is_(None)
+        )
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        return None if row is None else FunctionRecord(*row)
+
+    async def body(self, function_id: str) -> bytes:
+        """The packed body, of a deleted function too."""
+        query = select(functions.c.body).where(functions.c.id == function_id)
+        return await self._database.read(lambda c: bytes(c.execute(query).scalar_one()))
+
+    async def remove(self, function_id: str, at: float) -> None:
+        """Delete a function: it takes no new tasks."""
+        change = update(functions).where(functions.c.id == function_id).values(deleted=at)
+        await self._database.write(lambda connection: connection.execute(change))

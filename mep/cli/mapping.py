@@ -1,0 +1,207 @@
+"""``mep map``: which account an identity becomes, and why."""
+
+import json
+import os
+import pwd
+from dataclasses import asdict, dataclass, field
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from mep.cli.errors import DONE, FAILED, CliError
+from mep.cli.site import Site, configured_site
+
+if TYPE_CHECKING:
+    from mep.root.mapping import Finding
+    from mep.root.policy import Policy
+
+Identity = dict[str, str]
+
+
+@dataclass
+class Verdict:
+    """What the warden would decide."""
+
+    findings: "list[Finding]" = field(default_factory=list)
+    rule: str | None = None
+    """JSON path of the rule that decided."""
+    identity_id: str | None = None
+    account: str | None = None
+    code: str | None = None
+    """Set where it would be refused."""
+    message: str = ""
+    """What the user would read."""
+    detail: str = ""
+    """What the audit log would say besides."""
+
+
+@click.command
+@click.argument("name")
+@click.option(
+    "--identity",
+    metavar="FILE",
+    type=click.File("rb"),
+    required=True,
+    help="JSON: an identity record, a list of them, or what `mep whoami --json` prints.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(name: str, identity: IO[bytes], as_json: bool) -> int:
+    """Show which account an identity becomes on NAME, by which rule, and what the policy says.
+
+    Every rule is shown, with why it did or did not match; the first that matches decides. The code
+    is the warden's own. The exit status is 1 when a start would be refused.
+
+    \b
+    Examples:
+      echo '{"username": "alice@example.org"}' | mep map cluster --identity -
+      mep whoami --json | ssh login mep map cluster --identity -
+    """
+    place = configured_site(name)
+    identities = records(identity.read())
+    verdict = decide(place, identities)
+    if as_json:
+        print(json.dumps(asdict(verdict), indent=2))
+    else:
+        _show(verdict, identities)
+    return FAILED if verdict.code else DONE
+
+
+def records(data: bytes) -> list[Identity]:
+    """The identity set in a file. `id` and `status` may be left out: a test needs neither.
+
+    Raises:
+        CliError: no JSON, or no records of text.
+    """
+    try:
+        raw = json.loads(data)
+    except ValueError as error:
+        raise CliError(f"the identity file is not JSON: {error}") from error
+    if isinstance(raw, dict):
+        raw = raw.get("identity_set", [raw])
+    if not isinstance(raw, list) or not raw:
+        raise CliError("the identity file must hold one identity record, or a list of them")
+    return [_record(number, one) for number, one in enumerate(raw)]
+
+
+def decide(place: Site, identities: list[Identity]) -> Verdict:
+    """What the warden would decide for this set.
+
+    Raises:
+        CliError: mapping or policy cannot be used.
+    """
+    from mep.manager.config import read_text
+    from mep.manager.site import POLICY
+    from mep.root import policy as root
+
+    try:
+        policy = root.parse(read_text(place.file(POLICY)))
+    except root.PolicyError as error:
+        raise CliError(f"{place.file(POLICY)}: {error}") from error
+    if not place.privileged:
+        return _owner(policy, identities)
+    verdict = Verdict()
+    _map(place, policy, identities, verdict)
+    if verdict.account is not None:
+        _judge(policy, verdict)
+    return verdict
+
+
+def _owner(policy: "Policy", identities: list[Identity]) -> Verdict:
+    """A single-user endpoint's mapping: the owner is the owner."""
+    ids = [one["id"] for one in identities]
+    mine = [one for one in ids if one in (policy.owner or [])]
+    if not mine:
+        return Verdict(
+            code="IDENTITY_NOT_MAPPED",
+            message="This is a single-user endpoint of somebody else.",
+            detail=f"owner in policy.toml is {policy.owner or []}",
+        )
+    return Verdict(rule="owner", identity_id=mine[0], account=pwd.getpwuid(os.getuid()).pw_name)
+
+
+def _map(place: Site, policy: "Policy", identities: list[Identity], verdict: Verdict) -> None:
+    from mep.manager.config import read_text
+    from mep.root import mapping
+    from mep.root.refusal import Refusal
+
+    path = place.file(policy.mapping)
+    try:
+        rules = mapping.compile_document(json.loads(read_text(path)))
+    except (ValueError, mapping.MappingError) as error:
+        raise CliError(f"{path}: {error}") from error
+
+    def run(command: list[str], counted: list[Identity]) -> list[tuple[str, str]]:
+        from mep.root import callout
+
+        if verdict.account is not None:
+            return []  # decided already: the warden would not ask
+        try:
+            account = pwd.getpwnam(policy.callout_user)
+        except KeyError:
+            raise CliError(f"there is no account {policy.callout_user} to run callouts") from None
+        return callout.run(account, command, counted)
+
+    try:
+        for finding in mapping.explain(rules, identities, run):
+            verdict.findings.append(finding)
+            if finding.output is not None and verdict.account is None:
+                verdict.rule, verdict.account = finding.rule, finding.output
+                verdict.identity_id = finding.identity_id
+    except Refusal as refusal:
+        _refuse(verdict, refusal)
+        return
+    if verdict.account is None:
+        verdict.code = "IDENTITY_NOT_MAPPED"
+        verdict.message = "No rule of the site's identity mapping matches."
+
+
+def _judge(policy: "Policy", verdict: Verdict) -> None:
+    from mep.root import policy as root
+    from mep.root.refusal import Refusal
+
+    assert verdict.account is not None
+    try:
+        root.serve(policy, verdict.account)
+    except Refusal as refusal:
+        _refuse(verdict, refusal)
+
+
+def _refuse(verdict: Verdict, refusal: Any) -> None:
+    verdict.code, verdict.message, verdict.detail = refusal.code, refusal.message, refusal.detail
+
+
+def _record(number: int, raw: Any) -> Identity:
+    if not isinstance(raw, dict) or not all(
+        isinstance(key, str) and isinstance(value, str | None) for key, value in raw.items()
+    ):
+        raise CliError(f"identity record {number} must be an object of strings")
+    given = {key: value for key, value in raw.items() if value is not None}
+    return {"id": f"record {number}", "status": "used", **given}
+
+
+def _show(verdict: Verdict, identities: list[Identity]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(highlight=False, soft_wrap=True)
+    names = {one["id"]: one.get("username", one["id"]) for one in identities}
+    for one in identities:
+        if one["status"] not in ("used", "private"):
+            console.print(
+                f"{escape(names[one['id']])}: status {escape(one['status'])}: not counted"
+            )
+    for finding in verdict.findings:
+        decides = finding.rule == verdict.rule and finding.identity_id == verdict.identity_id
+        sign = "[bold green]=>[/]" if decides else "  "
+        result = f" -> {escape(finding.output)}" if finding.output is not None else ""
+        who = escape(names.get(finding.identity_id, finding.identity_id))
+        source = f" ({escape(finding.source)})" if finding.source else ""
+        console.print(f"{sign} {escape(finding.rule)}  {who}{source}: {finding.why}{result}")
+        console.print(f"      {escape(finding.text)}", style="dim")
+    if verdict.account is not None:
+        console.print(f"account: [bold]{escape(verdict.account)}[/]")
+    if verdict.code:
+        detail = f" ({escape(verdict.detail)})" if verdict.detail != verdict.message else ""
+        console.print(f"[bold red]refused[/] {verdict.code}: {escape(verdict.message)}{detail}")
+    else:
+        console.print("policy.toml: [green]served[/]")

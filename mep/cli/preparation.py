@@ -1,0 +1,127 @@
+"""What must hold before an endpoint starts, and what is generated from its configuration."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from mep.cli.accounts import MANAGER, Account, manager_account
+from mep.cli.errors import CliError
+from mep.cli.files import directory, replace
+from mep.cli.site import Site
+from mep.manager import config
+from mep.manager import site as managers
+from mep.wire.parent import Parent
+from mep.wire.settings import SettingsError
+
+GRANT_KEY: Final = "grant.key"
+
+
+def prepare(place: Site) -> Parent:
+    """Check the configuration, bring ``parent.json`` up to date, make the directories.
+
+    Raises:
+        CliError: the endpoint is not registered, or an account is missing.
+        SettingsError: the configuration cannot be used.
+    """
+    owner = owner_of(place)
+    if not registered(place):
+        raise CliError(f"{place.name} is not registered; run `mep register {place.name}`")
+    parent = fresh_parent(place, managers.load_parent(place.etc).endpoint_id)
+    write_parent(place, parent)
+    make_directories(place, owner)
+    return parent
+
+
+def registered(place: Site) -> bool:
+    """Whether everything that ``mep register`` writes is there."""
+    names = (managers.PARENT, managers.TOKEN, GRANT_KEY)
+    return all(place.file(name).exists() for name in names)
+
+
+def checked_config(place: Site) -> tuple[config.Config, tuple[str, ...]]:
+    """``config.yaml``, in agreement with ``policy.toml`` and with who runs this; and warnings.
+
+    Raises:
+        SettingsError: it cannot be used.
+    """
+    path = place.file(config.FILE)
+    read, warnings = config.decode(config.read_text(path), str(path))
+    if read.multi_user != place.privileged:
+        raise SettingsError(
+            f"{path} says multi_user: {str(read.multi_user).lower()}, but "
+            f"{'root' if place.privileged else 'anyone but root'} runs "
+            f"{'multi' if place.privileged else 'single'}-user endpoints alone"
+        )
+    managers.check_policy(place.etc, read)
+    if read.ca_file is not None and not Path(read.ca_file).is_file():
+        raise SettingsError(f"{path} says ca_file: {read.ca_file}, which is no file")
+    return read, warnings
+
+
+def fresh_parent(place: Site, endpoint_id: str) -> Parent:
+    """``parent.json`` as ``config.yaml`` is now.
+
+    Raises:
+        SettingsError: the configuration cannot be used.
+    """
+    checked_config(place)
+    text = config.read_text(place.file(config.FILE))
+    return config.parent(text, endpoint_id=endpoint_id, name=place.name)
+
+
+def write_parent(place: Site, parent: Parent) -> None:
+    """Replace ``parent.json``; users' processes and the manager read it."""
+    data = msgspec.json.format(msgspec.json.encode(parent), indent=2) + b"\n"
+    replace(place.file(managers.PARENT), data, 0o644 if place.privileged else 0o600)
+
+
+def owner_of(place: Site) -> Account | None:
+    """Whom the manager runs as; None for whoever runs this.
+
+    Raises:
+        CliError: the account does not exist.
+        SettingsError: ``policy.toml`` is not TOML.
+    """
+    if not place.privileged:
+        return None
+    return manager_account(str(policy(place).get("manager_user", MANAGER)))
+
+
+def policy(place: Site) -> dict[str, Any]:
+    """``policy.toml`` as plain data; the warden judges it.
+
+    Raises:
+        SettingsError: absent, or not TOML.
+    """
+    path = place.file(managers.POLICY)
+    try:
+        return tomllib.loads(config.read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from error
+
+
+def make_directories(place: Site, manager: Account | None) -> None:
+    """All directories of a running endpoint, with their owners and modes."""
+    if manager is None:
+        for path in (place.state, place.run, place.log, place.warden_state):
+            directory(path, 0o700)
+        return
+    root, its = (0, 0), (manager.uid, manager.gid)
+    for path, mode, owner in (
+        (place.state.parent, 0o755, root),
+        (place.run.parent, 0o755, root),
+        (place.log.parent, 0o755, root),
+        (place.warden_state.parent, 0o700, root),
+        (place.warden_run.parent, 0o755, root),
+        (place.warden_log.parent, 0o700, root),
+        (place.state, 0o700, its),
+        # Users' processes send events to a socket in it: they may pass, not list.
+        (place.run, 0o711, its),
+        (place.log, 0o750, its),
+        (place.warden_state, 0o700, root),
+        (place.warden_run, 0o755, root),
+        (place.warden_log, 0o700, root),
+    ):
+        directory(path, mode, owner)

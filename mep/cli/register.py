@@ -1,0 +1,37 @@
+"""``mep register``: make an endpoint known to the relay."""
+
+import click
+
+from mep.cli import tokens
+from mep.cli.site import configured_site
+
+
+@click.command
+@click.argument("name")
+@tokens.option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(name: str, token_file: str | None, as_json: bool) -> None:
+    """Make NAME known to its relay, or renew what the relay knows of it.
+
+    For a multi-user endpoint the token must be an administrator's of the relay; it is used for this
+    one request and not kept. What is kept: grant.key (0600, root), by which the warden knows the
+    relay's word, and manager.token, which opens the manager's link and nothing else. Run it again
+    after a change of names, admins or allowed functions, or when the link's credential is revoked.
+
+    \b
+    Examples:
+      mep register cluster                         asks for the token
+      mep register cluster --token-file admin.token
+      ssh relay mep-relay token create admin --data DIR | mep register cluster --token-file -
+    """
+    place = configured_site(name)
+    token = tokens.needed(token_file, "the token of an administrator of the relay")
+    from mep.cli.registration import register
+
+    answer = register(place, token)
+    if as_json:
+        import json
+
+        print(json.dumps({"endpoint_id": answer.endpoint_id, "name": name}))
+    else:
+        print(f"registered ID: {answer.endpoint_id}")

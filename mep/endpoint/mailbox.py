@@ -1,0 +1,59 @@
+"""From the engine's threads into the event loop: one wake-up per batch, in order."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+
+from mep.wire.tasks import Result, StateChange
+
+
+class Mailbox:
+    """Collects what an engine says; thread-safe. Until a loop is attached, it only collects."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._results: list[Result] = []
+        self._changes: list[StateChange] = []
+        self._wake: Callable[[], None] | None = None
+        self._called = False
+
+    def attach(self, loop: asyncio.AbstractEventLoop, drain: Callable[[], None]) -> None:
+        """From now on `drain` is called in `loop` after something arrived."""
+        with self._mutex:
+            self._wake = lambda: _call_soon(loop, drain)
+            self._called = False
+        self._ring()
+
+    def moved(self, changes: Sequence[StateChange]) -> None:
+        """See :class:`mep.endpoint.engines.base.Callbacks`."""
+        with self._mutex:
+            self._changes.extend(changes)
+        self._ring()
+
+    def ended(self, results: Sequence[Result]) -> None:
+        """See :class:`mep.endpoint.engines.base.Callbacks`."""
+        with self._mutex:
+            self._results.extend(results)
+        self._ring()
+
+    def take(self) -> tuple[list[StateChange], list[Result]]:
+        """Everything that arrived, once."""
+        with self._mutex:
+            taken = self._changes, self._results
+            self._changes, self._results = [], []
+            self._called = False
+        return taken
+
+    def _ring(self) -> None:
+        with self._mutex:
+            if self._called or self._wake is None or not (self._results or self._changes):
+                return
+            self._called = True
+            wake = self._wake
+        wake()
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, drain: Callable[[], None]) -> None:
+    # After the loop's end nobody listens; what was said is taken by the last, direct drain.
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(drain)

@@ -1,0 +1,119 @@
+"""The connection to the warden's socket, kept open.
+
+The socket is root's (in a single-user endpoint the owner's) and lies in a directory that only
+root can write; the peer's uid is checked all the same. The warden's first packet is ``Running``.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from mep.manager.backoff import Backoff
+from mep.root.messages import MAX_PACKET, MessageError, Reply, Running, parse_reply
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_S: Final = 0.05
+LAST_RETRY_S: Final = 2.0
+_UCRED: Final = struct.Struct("3i")
+
+
+class WardenLost(Exception):
+    """The connection is over; the message says why, for the log."""
+
+
+class WardenConnection:
+    """One connection at a time, made again when it is lost.
+
+    Args:
+        path: the warden's socket.
+        up: called with the first packet of each connection and the warden's pid.
+        received: called with each later packet, in order.
+        down: called when a connection that was up is lost.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        up: Callable[[Running, int], None],
+        received: Callable[[Reply], None],
+        down: Callable[[], None],
+    ) -> None:
+        self._path = path
+        self._up = up
+        self._received = received
+        self._down = down
+        self._socket: socket.socket | None = None
+        self._backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
+
+    async def run(self) -> None:
+        """Keep the connection, until cancelled."""
+        said = ""
+        while True:
+            try:
+                await self._once()
+            except (OSError, WardenLost, MessageError) as error:
+                why = str(error)
+                if why != said:
+                    log.warning("no warden at %s: %s", self._path, why)
+                said = why
+            await asyncio.sleep(self._backoff.wait())
+
+    async def send(self, packet: bytes) -> bool:
+        """Send one packet; False when the connection is not there."""
+        if self._socket is None:
+            return False
+        try:
+            await asyncio.get_running_loop().sock_sendall(self._socket, packet)
+        except OSError as error:
+            log.warning("a packet could not be given to the warden: %s", error)
+            return False
+        return True
+
+    async def _once(self) -> None:
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+            connection.setblocking(False)
+            await loop.sock_connect(connection, str(self._path))
+            pid = _check_peer(connection)
+            first = await self._packet(connection)
+            if not isinstance(first, Running):
+                raise WardenLost(f"its first packet is {type(first).__name__}")
+            self._backoff.reset()
+            self._socket = connection
+            log.info("the warden is connected")
+            with contextlib.ExitStack() as stack:
+                stack.callback(self._lost)
+                self._up(first, pid)
+                while True:
+                    self._received(await self._packet(connection))
+
+    async def _packet(self, connection: socket.socket) -> Reply:
+        packet = await asyncio.get_running_loop().sock_recv(connection, MAX_PACKET + 1)
+        if not packet:
+            raise WardenLost("it closed the connection")
+        return parse_reply(packet)
+
+    def _lost(self) -> None:
+        self._socket = None
+        self._down()
+
+
+def _check_peer(connection: socket.socket) -> int:
+    """The pid of whoever listens there, who is root or ourselves.
+
+    Raises:
+        WardenLost: somebody else listens there.
+    """
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, uid, _ = _UCRED.unpack(raw)
+    if uid not in (0, os.geteuid()):
+        raise WardenLost(f"uid {uid} listens there, who is no warden")
+    return int(pid)

@@ -1,0 +1,72 @@
+"""Calls that are submitted in one request."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from mep_sdk.serialize import Serializer
+
+
+@dataclass
+class Batch:
+    """Made by :meth:`mep_sdk.Client.create_batch`, sent by :meth:`mep_sdk.Client.batch_run`."""
+
+    task_group_id: str | None = None
+    resource_specification: dict[str, Any] | None = None
+    user_endpoint_config: dict[str, Any] | None = None
+    result_serializers: Sequence[str] | None = None
+    serializer: Serializer = field(default_factory=Serializer)
+    calls: list[tuple[str | None, str, bytes]] = field(default_factory=list, repr=False)
+    """Endpoint id (in the older form), function id, payload."""
+
+    def __len__(self) -> int:
+        return len(self.calls)
+
+    def add(self, *positional: Any, **named: Any) -> None:
+        """Add a call: ``add(function_id, args=(...), kwargs={...})``.
+
+        The older form ``add(x, y, ..., endpoint_id=..., function_id=..., k=...)`` takes the
+        function's own arguments, and goes with ``batch_run(batch)``.
+
+        Raises:
+            TypeError, ValueError: the call makes no sense; the message says why.
+            SerializationError, PayloadTooLarge: its arguments cannot be sent.
+        """
+        if "endpoint_id" in named:
+            endpoint_id = uuid_text(named.pop("endpoint_id"), "endpoint id")
+            function_id = uuid_text(named.pop("function_id", None), "function id")
+            payload = self.serializer.arguments(positional, named)
+            self.calls.append((endpoint_id, function_id, payload))
+        else:
+            self._add(*positional, **named)
+
+    def _add(
+        self,
+        function_id: str | UUID,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        if args is not None and not isinstance(args, (list, tuple)):
+            raise TypeError(f"args is the tuple of arguments, not a {type(args).__name__}")
+        payload = self.serializer.arguments(args or (), kwargs or {})
+        self.calls.append((None, uuid_text(function_id, "function id"), payload))
+
+    def tasks(self) -> dict[str, list[bytes]]:
+        """Payloads by function, in order."""
+        tasks: dict[str, list[bytes]] = {}
+        for _, function_id, payload in self.calls:
+            tasks.setdefault(function_id, []).append(payload)
+        return tasks
+
+
+def uuid_text(value: object, what: str) -> str:
+    """A UUID, however it was given, as lower-case text.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return str(UUID(str(value)))
+    except ValueError:
+        raise ValueError(f"{value!r} is no {what}: a UUID is expected") from None

@@ -1,0 +1,159 @@
+"""Functions and arguments to the payloads of :mod:`mep.payload`."""
+
+import functools
+import io
+import pickle
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any, Final
+
+from mep import payload
+from mep.wire import codes, limits
+from mep_sdk.errors import PayloadTooLarge, SerializationError
+
+_NAMES: Final = {
+    "DillDataBase64": "00",
+    "JSONData": "11",
+    "AllDataStrategies": "13",
+    "DillCode": "01",
+    "DillCodeTextInspect": "03",
+    "DillCodeSource": "04",
+    "AllCodeStrategies": "12",
+    "PureSourceTextInspect": "st",
+    "PureSourceDill": "sd",
+}
+"""Globus Compute's names of serialization strategies, and the ids of their buffers."""
+
+
+@dataclass(frozen=True)
+class Serializer:
+    """How functions and data are written; ids or names of Globus Compute's strategies.
+
+    Left empty, each value gets what suits it: a function its source where that says everything
+    about it, else itself by value; data a pickle, with the user's own classes by value.
+    """
+
+    code: str = ""
+    data: str = ""
+
+    def __post_init__(self) -> None:
+        for value in filter(None, (self.code, self.data)):
+            strategy_id(value)
+
+    def function(self, function: Callable[..., Any]) -> bytes:
+        """The packed body of a function.
+
+        Raises:
+            SerializationError: it cannot be written; the message says why.
+        """
+        return dump_function(function, strategy_id(self.code) if self.code else "")
+
+    def arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+        """The packed arguments of one call.
+
+        Raises:
+            SerializationError: something among them cannot be written.
+            PayloadTooLarge: they exceed what one task may carry.
+        """
+        data = strategy_id(self.data) if self.data else ""
+        packed = dump_arguments(args, kwargs, data)
+        if len(packed) > limits.PAYLOAD:
+            raise PayloadTooLarge(
+                413,
+                codes.TASK_PAYLOAD_TOO_LARGE,
+                f"the serialized arguments have {len(packed):,} bytes, more than the "
+                f"{limits.PAYLOAD:,} that one task may carry; pass large data through a file at "
+                "the site, or out of band",
+            )
+        return packed
+
+
+def strategy_id(name: str) -> str:
+    """The buffer id of a strategy, given by id, name or import path.
+
+    Raises:
+        ValueError: there is no such strategy.
+    """
+    last = str(name).rpartition(".")[2]
+    if last in _NAMES.values():
+        return last
+    if last not in _NAMES:
+        raise ValueError(f"unknown serialization strategy {name!r}; known: {', '.join(_NAMES)}")
+    return _NAMES[last]
+
+
+def dump_function(function: Callable[..., Any], serializer: str = "") -> bytes:
+    """The packed body of a function; see :class:`Serializer` for the choice left open."""
+    try:
+        if serializer:
+            return payload.dump_function(function, serializer)
+        from mep_sdk.source import plain_source
+
+        if (source := plain_source(function)) is not None:
+            return payload.dump_source(function.__name__, source)
+        from mep_sdk.by_value import dumps
+
+        return payload.pack(["01\n" + dumps(function)])
+    except Exception as error:
+        name = getattr(function, "__name__", None) or type(function).__name__
+        raise SerializationError(
+            f"function {name} cannot be serialized: {error}", codes.SERIALIZATION_FAILED
+        ) from error
+
+
+def dump_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], serializer: str = "") -> bytes:
+    """The packed arguments of one call."""
+    first = _dump_data(tuple(args), serializer)
+    second = _dump_data(dict(kwargs), serializer) if kwargs else _no_kwargs(serializer)
+    return payload.pack([first, second])
+
+
+def _dump_data(value: Any, serializer: str) -> str:
+    try:
+        if serializer:
+            return payload.dump_data(value, serializer)
+        return "00\n" + (_plain(value) or _by_value(value))
+    except Exception as error:
+        raise SerializationError(
+            f"the arguments cannot be serialized: {error}", codes.SERIALIZATION_FAILED
+        ) from error
+
+
+@functools.cache
+def _no_kwargs(serializer: str) -> str:
+    return _dump_data({}, serializer)
+
+
+class _UsersOwnError(Exception):
+    """Something of the user's own is among the data: it goes by value."""
+
+
+class _PlainPickler(pickle.Pickler):
+    """The fast pickler of the standard library, as long as it meets only what is installed."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        kind = type(obj)
+        if kind is FunctionType or issubclass(kind, type):
+            from mep_sdk.by_value import is_users_own
+
+            if is_users_own(obj.__module__):
+                raise _UsersOwnError
+        return NotImplemented
+
+
+def _plain(value: Any) -> str:
+    """A pickle that every worker can load, as base64; empty where dill is needed."""
+    file = io.BytesIO()
+    try:
+        _PlainPickler(file, 4).dump(value)
+    except Exception:  # noqa: BLE001 - dill takes more; what it refuses too is reported then
+        return ""
+    return b64encode(file.getbuffer()).decode()
+
+
+def _by_value(value: Any) -> str:
+    from mep_sdk.by_value import dumps
+
+    return dumps(value)

@@ -1,0 +1,390 @@
+"""One thread per executor: takes whatever is queued and sends it, one request for a batch.
+
+There is no delay to wait for more: when the thread is idle a task leaves at once, and while a
+request is under way the next batch gathers.
+"""
+
+import atexit
+import contextlib
+import functools
+import json
+import os
+import threading
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from mep.wire import limits
+from mep.wire.rest import Submit
+from mep_sdk.errors import MEPError
+from mep_sdk.functions import Known
+from mep_sdk.future import ComputeFuture
+from mep_sdk.runtime import user_runtime
+
+if TYPE_CHECKING:
+    from mep_sdk.client import Client
+
+FLUSH_S: Final = 10.0
+"""At the end of the process: how long sending may take."""
+
+_alive: "weakref.WeakSet[Submitter]" = weakref.WeakSet()
+
+
+@dataclass(frozen=True)
+class Destination:
+    """What all tasks of one request share."""
+
+    endpoint_id: str
+    task_group_id: str
+    user_endpoint_config: str = ""
+    """JSON, or empty; text, so that a later change of the dictionary does not reach it."""
+    resource_specification: str = ""
+    result_serializers: tuple[str, ...] = ()
+
+    def submit(self, tasks: dict[str, list[bytes]]) -> Submit[bytes]:
+        """The request for these tasks."""
+        return Submit(
+            tasks=tasks,
+            task_group_id=self.task_group_id,
+            user_endpoint_config=_object(self.user_endpoint_config),
+            resource_specification=_object(self.resource_specification),
+            result_serializers=list(self.result_serializers) or None,
+            user_runtime=user_runtime(),
+        )
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    return json.loads(text) if text else None
+
+
+@dataclass(slots=True)
+class Call:
+    """One task that has not been sent."""
+
+    future: ComputeFuture
+    destination: Destination
+    function: Known
+    payload: bytes
+
+
+class Backlog:
+    """Calls by destination, in order; destinations take turns. No I/O, no lock of its own."""
+
+    def __init__(self, most_calls: int, most_bytes: int = limits.BATCH_BYTES) -> None:
+        self._most_calls = most_calls
+        self._most_bytes = most_bytes
+        self._queues: OrderedDict[Destination, deque[Call]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._queues)
+
+    def add(self, call: Call) -> None:
+        """Queue a call."""
+        queue = self._queues.get(call.destination)
+        if queue is None:
+            queue = self._queues[call.destination] = deque()
+        queue.append(call)
+
+    def take(self) -> list[Call]:
+        """The next batch, of one destination, without what was cancelled meanwhile.
+
+        A call that is larger than a batch travels alone.
+        """
+        destination, queue = next(iter(self._queues.items()))
+        batch: list[Call] = []
+        size = 0
+        while queue and len(batch) < self._most_calls:
+            call = queue[0]
+            if not call.future.cancelled():
+                size += len(call.payload)
+                if batch and size > self._most_bytes:
+                    break
+                batch.append(call)
+            queue.popleft()
+        self._queues.pop(destination)
+        if queue:
+            self._queues[destination] = queue
+        return batch
+
+
+class Submitter:
+    """The queue, the thread, and the futures that are not done."""
+
+    def __init__(self, client: "Client", batch_size: int) -> None:
+        self._client = client
+        self._stream = client.result_stream()
+        self._changed = threading.Condition()
+        self._backlog = Backlog(batch_size)
+        self._cancels: list[str] = []
+        self._open: set[Future[Any]] = set()
+        self._groups: set[str] = set()
+        self._registered: dict[bytes, str] = {}
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self.pid = os.getpid()
+        _alive.add(self)
+
+    def add(self, call: Call) -> None:
+        """Queue a call; it is sent in the background."""
+        call.future.on_cancel = self._cancel
+        with self._changed:
+            self._watch(call.destination.task_group_id)
+            self._track(call.future)
+            self._backlog.add(call)
+            self._wake()
+
+    def reload(self, group: str) -> list[ComputeFuture]:
+        """Futures for every task of the group, in the order of submission.
+
+        They wait for results before their states are asked for, so that none is missed between.
+
+        Raises:
+            RelayError: the relay was not reachable, or refused.
+        """
+        futures = self._adopt(group, self._client.get_task_group(group))
+        waiting = [future.task_id for future in futures if future.task_id and not future.done()]
+        try:
+            statuses = self._client.get_batch_result(waiting)
+        except Exception as error:
+            for future in self._stream.ledger.settled(waiting):
+                settle(future, {"status": "failed", "exception": error})
+            raise
+        for task_id, status in statuses.items():
+            if status["pending"]:
+                continue
+            for future in self._stream.ledger.settled([task_id]):
+                settle(future, status)
+        return futures
+
+    def _adopt(self, group: str, task_ids: Iterable[str]) -> list[ComputeFuture]:
+        """Futures that wait for these tasks, in the order given."""
+        futures = []
+        with self._changed:
+            self._watch(group)
+            for task_id in task_ids:
+                future = self._stream.ledger.waiting(task_id)
+                if future is None:
+                    future = ComputeFuture()
+                    future.task_id, future.task_group_id = task_id, group
+                    future.on_cancel = self._cancel
+                    self._track(future)
+                    self._stream.ledger.expect(task_id, future)
+                futures.append(future)
+        return futures
+
+    def cancel_all(self) -> None:
+        """Cancel every future that is not done."""
+        with self._changed:
+            futures = list(self._open)
+        for future in futures:
+            future.cancel()
+
+    def stop(self) -> None:
+        """Take no more; send what is queued, then end the thread. Does not wait."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._release_if_done()
+
+    def finish(self) -> None:
+        """At the end of the process: send what is queued, within a bounded time; disconnect."""
+        self.stop()
+        self.join(FLUSH_S)
+        self._client.close()
+
+    def join(self, timeout_s: float | None = None) -> None:
+        """Wait until everything queued has been sent."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout_s)
+
+    def wait(self) -> None:
+        """Wait until every future is done."""
+        while True:
+            with self._changed:
+                futures = set(self._open)
+            if not futures:
+                return
+            wait_for(futures)
+
+    def orphan(self) -> None:
+        """In a forked child: neither thread nor connection exists here."""
+        self._changed = threading.Condition()
+        self._stopping, self._thread = True, None
+        futures, self._open = self._open, set()
+        for future in futures:
+            # Another thread of the parent may have held it when the process forked.
+            future._condition = threading.Condition()
+            with contextlib.suppress(InvalidStateError):
+                future.set_exception(
+                    MEPError("this task was submitted by the parent process; only that gets it")
+                )
+
+    def _track(self, future: ComputeFuture) -> None:
+        self._open.add(future)
+        future.add_done_callback(self._done)
+
+    def _done(self, future: Future[Any]) -> None:
+        with self._changed:
+            self._open.discard(future)
+        if self._stopping:
+            self._release_if_done()
+
+    def _release_if_done(self) -> None:
+        """The last one leaves the result stream."""
+        with self._changed:
+            if self._open or not self._stopping:
+                return
+            groups, self._groups = self._groups, set()
+        for group in groups:
+            self._stream.unwatch(group)
+
+    def _watch(self, group: str) -> None:
+        if self._stopping:
+            raise RuntimeError("cannot submit after shutdown")
+        if group not in self._groups:
+            self._groups.add(group)
+            self._stream.watch(group)
+
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="mep-submitter", daemon=True)
+            self._thread.start()
+        self._changed.notify()
+
+    def _cancel(self, future: ComputeFuture) -> None:
+        """The user has cancelled; without a task id it is not sent, or its answer will tell."""
+        if future.task_id is not None:
+            with self._changed:
+                self._cancels.append(future.task_id)
+                self._wake()
+
+    # --- the thread -----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while self._wait_for_work():
+            cancels, batch = self._take()
+            if cancels:
+                self._send_cancels(cancels)
+            if batch:
+                self._send(batch)
+
+    def _wait_for_work(self) -> bool:
+        with self._changed:
+            while not (self._backlog or self._cancels):
+                if self._stopping:
+                    return False
+                self._changed.wait()
+            return True
+
+    def _take(self) -> tuple[list[str], list[Call]]:
+        with self._changed:
+            cancels, self._cancels = self._cancels, []
+            return cancels, self._backlog.take() if self._backlog else []
+
+    def _send(self, batch: list[Call]) -> None:
+        try:
+            calls = self._with_function_ids(batch)
+            if calls:
+                self._submit(calls)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the futures must end with it
+            fail(batch, error)
+
+    def _with_function_ids(self, batch: list[Call]) -> dict[str, list[Call]]:
+        """The batch by function; what cannot be registered fails here."""
+        calls: dict[str, list[Call]] = {}
+        refused: dict[int, Exception] = {}
+        for call in batch:
+            function = call.function
+            if not function.function_id and id(function) not in refused:
+                try:
+                    self._register(function)
+                except MEPError as error:
+                    refused[id(function)] = error
+            if function.function_id:
+                call.future.function_id = function.function_id
+                calls.setdefault(function.function_id, []).append(call)
+            else:
+                fail([call], refused[id(function)])
+        return calls
+
+    def _register(self, function: Known) -> None:
+        digest = function.digest
+        if digest not in self._registered:
+            self._registered[digest] = self._client.register_known(function)
+        function.function_id = self._registered[digest]
+
+    def _submit(self, calls: dict[str, list[Call]]) -> None:
+        destination = next(iter(calls.values()))[0].destination
+        request = destination.submit(
+            {function_id: [call.payload for call in group] for function_id, group in calls.items()}
+        )
+        tasks: list[tuple[str, ComputeFuture]] = []
+        self._stream.submitting()
+        try:
+            answer = self._client.submit(destination.endpoint_id, request)
+            for function_id, group in calls.items():
+                for call, task_id in zip(group, answer.tasks[function_id], strict=True):
+                    call.future.task_id = task_id
+                    tasks.append((task_id, call.future))
+        finally:
+            self._stream.submitted(tasks)
+        late = [task_id for task_id, future in tasks if future.cancelled()]
+        if late:
+            self._send_cancels(late)
+
+    def _send_cancels(self, task_ids: list[str]) -> None:
+        # The futures have ended already; what the relay refuses now concerns nobody any more.
+        with contextlib.suppress(MEPError):
+            self._client.cancel(*task_ids)
+
+
+def fail(calls: Iterable[Call], error: Exception) -> None:
+    """End the futures of calls that were not taken."""
+    for call in calls:
+        if call.future.task_id is None:
+            call.future.task_state = "failed"
+            with contextlib.suppress(InvalidStateError):  # cancelled by the user meanwhile
+                call.future.set_exception(error)
+
+
+def settle(future: ComputeFuture, status: dict[str, Any]) -> None:
+    """End a future with what REST said of its task."""
+    if status["status"] == "cancelled":
+        future.cancelled_remotely()
+        return
+    future.task_state = status["status"]
+    with contextlib.suppress(InvalidStateError):  # cancelled by the user meanwhile
+        if "exception" in status:
+            future.set_exception(status["exception"])
+        else:
+            future.set_result(status["result"])
+
+
+@functools.cache
+def finish_at_exit() -> None:
+    """At the end of the process, send what was submitted; results stay at the relay.
+
+    To be called after the first :func:`weakref.finalize`: what is registered last runs first, and
+    connections (which have finalizers) must still be there.
+    """
+    atexit.register(_finish)
+
+
+def _finish() -> None:
+    for submitter in list(_alive):
+        submitter.finish()
+
+
+def _after_fork() -> None:
+    for submitter in list(_alive):
+        submitter.orphan()
+    _alive.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

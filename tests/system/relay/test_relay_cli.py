@@ -1,0 +1,199 @@
+"""``mep-relay`` as an administrator uses it."""
+
+import base64
+import ssl
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from relay_driver import BOUND_S, Api, RelayProcess, relay_cli, run_cli
+
+
+def test_init_makes_a_private_directory_and_refuses_a_second_time(tmp_path: Path) -> None:
+    data = tmp_path / "new" / "relay"
+    made = relay_cli("init", data, "--domain", "hpc.example")
+    assert made["domain"] == "hpc.example"
+    assert data.stat().st_mode & 0o777 == 0o700
+    assert (data / "master.key").stat().st_mode & 0o777 == 0o600
+    before = (data / "master.key").read_bytes()
+    again = run_cli("init", data)
+    assert again.returncode == 1
+    assert "not empty" in again.stderr
+    assert (data / "master.key").read_bytes() == before
+    added = relay_cli("user", "add", "carol", "--data", data)
+    assert added["username"] == "carol@hpc.example"
+
+
+def test_verbs_explain_what_is_wrong(running: Any, tmp_path: Path) -> None:
+    data = running.relay.data
+    for words, hint in (
+        (("user", "add", "alice@example.org", "--data", data), "already"),
+        (("user", "add", "@", "--data", data), "NAME@DOMAIN"),
+        (("user", "add", "a b", "--data", data), "blanks"),
+        (("user", "add", "a\nb", "--data", data), "printable"),
+        (("token", "create", "nobody", "--data", data), "no user nobody@relay.local"),
+        (("token", "create", "bob", "--data", tmp_path), "mep-relay init"),
+        (("serve", "--data", tmp_path), "mep-relay init"),
+    ):
+        done = run_cli(*words)
+        assert done.returncode == 1, words
+        assert hint in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["", "init", "serve", "user add", "token create", "client create"])
+def test_help_teaches(verb: str) -> None:
+    done = run_cli(*verb.split(), "--help")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) > 8
+
+
+def test_plain_http_stays_on_this_machine(running: Any) -> None:
+    done = run_cli("serve", "--data", running.relay.data, "--host", "0.0.0.0", "--port", 0)
+    assert done.returncode == 1
+    assert "--tls-cert" in done.stderr
+    assert "--insecure-http" in done.stderr
+    done = run_cli("serve", "--data", running.relay.data, "--tls-cert", __file__)
+    assert "go together" in done.stderr
+    done = run_cli(
+        *("serve", "--data", running.relay.data, "--port", 0),
+        *("--tls-cert", __file__, "--tls-key", __file__),
+    )
+    assert done.returncode == 1
+    assert "certificate" in done.stderr
+
+
+def test_a_taken_port_is_a_sentence(running: Any) -> None:
+    done = run_cli("serve", "--data", running.relay.data, "--port", running.relay.port)
+    assert done.returncode == 1
+    assert "cannot listen" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_open_master_credential_is_not_used(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    relay_cli("init", data)
+    (data / "master.key").chmod(0o640)
+    done = run_cli("serve", "--data", data, "--port", 0)
+    assert done.returncode == 1
+    assert "open to other accounts" in done.stderr
+    (data / "master.key").chmod(0o600)
+    (data / "master.key").write_text("abcd\n")
+    assert "damaged" in run_cli("serve", "--data", data, "--port", 0).stderr
+    data.chmod(0o755)
+    assert "open to other accounts" in run_cli("serve", "--data", data, "--port", 0).stderr
+
+
+def test_tls(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-days", "1", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=BOUND_S,
+    )
+    data = tmp_path / "data"
+    relay_cli("init", data)
+    arguments = ("--tls-cert", str(certificate), "--tls-key", str(key))
+    relay = RelayProcess(data, arguments=arguments)
+    try:
+        assert relay.url.startswith("https://127.0.0.1:")
+        answer = requests.get(relay.url + "/healthz", verify=str(certificate), timeout=BOUND_S)
+        assert answer.json() == {"status": "ok"}
+        with pytest.raises(requests.exceptions.SSLError):
+            requests.get(relay.url + "/healthz", timeout=BOUND_S)
+        context = ssl.create_default_context(cafile=str(certificate))
+        assert context.verify_mode is ssl.CERT_REQUIRED
+    finally:
+        assert relay.stop() == 0
+
+
+def test_tokens_expire(running: Any) -> None:
+    made = relay_cli("token", "create", "bob", "--data", running.relay.data, "--expires-days", 1e-8)
+    assert made["expires"] < time.time()
+    api = Api(running.url, made["token"])
+    assert api("GET", "/v3/whoami").status_code == 401
+    api.session.close()
+
+
+def test_tokens_can_be_revoked(running: Any) -> None:
+    data = running.relay.data
+    token = run_cli("token", "create", "bob", "--data", data).stdout.strip()
+    assert token.startswith("mep_user_")
+    done = run_cli("token", "revoke", "--data", data, stdin=token + "\n")
+    assert done.stdout == "revoked\n"
+    api = Api(running.url, token)
+    assert api("GET", "/v3/whoami").status_code == 401
+    api.session.close()
+    again = run_cli("token", "revoke", "--data", data, stdin=token + "\n")
+    assert again.stdout == "no such token\n"
+
+
+@pytest.fixture(scope="module")
+def client(running: Any) -> dict[str, str]:
+    made: dict[str, str] = relay_cli("client", "create", "robot", "--data", running.relay.data)
+    return made
+
+
+class TestServiceClient:
+    """OAuth2 client credentials."""
+
+    @staticmethod
+    def ask(running: Any, client_id: str, secret: str, **form: str) -> requests.Response:
+        return requests.post(
+            running.url + "/v2/oauth2/token",
+            auth=(client_id, secret),
+            data={"grant_type": "client_credentials", **form},
+            timeout=BOUND_S,
+        )
+
+    def test_token(self, running: Any, client: dict[str, str]) -> None:
+        response = self.ask(running, client["client_id"], client["client_secret"])
+        assert response.headers["Cache-Control"] == "no-store"
+        body = response.json()
+        assert body["token_type"] == "Bearer"
+        assert body["expires_in"] > 3600
+        assert body["other_tokens"] == []
+        assert body["resource_server"] == "funcx_service"
+        api = Api(running.url, body["access_token"])
+        me = api.ok("GET", "/v3/whoami")
+        assert me["sub"] == client["client_id"]
+        assert me["preferred_username"] == client["username"]
+        assert me["is_admin"] is False
+        api.session.close()
+        other = self.ask(
+            running, client["client_id"], client["client_secret"], scope="openid"
+        ).json()
+        assert (other["resource_server"], other["scope"]) == ("auth.globus.org", "openid")
+
+    def test_wrong_credentials(self, running: Any, client: dict[str, str]) -> None:
+        for client_id, secret in (
+            (client["client_id"], "wrong"),
+            ("00000000-0000-4000-8000-000000000000", client["client_secret"]),
+            (running.alice.ok("GET", "/v3/whoami")["sub"], ""),
+            ("", ""),
+        ):
+            response = self.ask(running, client_id, secret)
+            assert response.status_code == 401
+            assert response.json()["error"] == "invalid_client"
+
+    def test_malformed(self, running: Any, client: dict[str, str]) -> None:
+        url = running.url + "/v2/oauth2/token"
+        good = base64.b64encode(b"a:b").decode()
+        form = {"grant_type": "client_credentials"}
+        for authorization in ("", "Basic", "Basic !!", "Basic YQ==", f"Bearer {good}"):
+            headers = {"Authorization": authorization}
+            response = requests.post(url, data=form, headers=headers, timeout=BOUND_S)
+            assert response.status_code == 401
+            assert response.json()["code"] == "USER_UNAUTHENTICATED"
+        response = self.ask(running, "a", "b", grant_type="password")
+        assert response.status_code == 400
+        assert response.json()["error"] == "unsupported_grant_type"

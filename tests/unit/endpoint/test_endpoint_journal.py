@@ -1,0 +1,156 @@
+"""What the journal says after a crash at any byte, and what it does when the disk is full."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from mep.endpoint.errors import StartFailed
+from mep.endpoint.journal import Journal
+from mep.wire import codes
+from mep.wire.tasks import Result
+
+
+def result(task_id: str, payload: bytes = b"p") -> Result:
+    return Result(task_id, "success", payload)
+
+
+def left(directory: Path) -> tuple[dict[str, Result], set[str]]:
+    """Results and lost tasks that a new process finds."""
+    journal = Journal(directory)
+    try:
+        inherited = {one.task_id: one for one in journal.inherit()}
+    finally:
+        journal.close()
+    lost = {i for i, one in inherited.items() if one.failure is not None}
+    return {i: one for i, one in inherited.items() if i not in lost}, lost
+
+
+def test_a_task_from_start_to_commit(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.starting(["a", "b"])
+    assert journal.has_started("a")
+    journal.ended([result("a")])
+    assert not journal.has_started("a")
+    journal.close()
+    assert left(tmp_path) == ({"a": result("a")}, {"b"})
+    # What was lost is a result by now, and stays one until it is committed.
+    again = Journal(tmp_path)
+    assert [one.failure.code for one in again.inherit() if one.failure] == [codes.ENDPOINT_LOST]
+    again.committed(["a", "b"])
+    again.close()
+    assert left(tmp_path) == ({}, set())
+    assert (tmp_path / "journal").stat().st_size == 0
+
+
+def test_committed_results_are_dropped_from_a_large_file(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, compact_bytes=10_000)
+    journal.starting(["stays"])
+    for number in range(200):
+        journal.ended([result(f"t{number}", b"x" * 500)])
+        journal.committed([f"t{number - 1}"])
+    assert (tmp_path / "journal").stat().st_size < 20_000
+    journal.close()
+    assert left(tmp_path) == ({"t199": result("t199", b"x" * 500)}, {"stays"})
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["starting", "ended", "committed"]),
+        st.lists(st.sampled_from("abcde"), min_size=1, max_size=3, unique=True),
+    ),
+    max_size=12,
+)
+
+
+@given(steps=steps, cut=st.integers(0, 10_000), junk=st.binary(max_size=12))
+@settings(max_examples=300, deadline=None)
+def test_a_crash_at_any_byte_loses_at_most_the_last_record(
+    tmp_path_factory: pytest.TempPathFactory, steps: Any, cut: int, junk: bytes
+) -> None:
+    directory = tmp_path_factory.mktemp("journal")
+    journal = Journal(directory)
+    sizes, states = [0], [({}, set())]
+    started: set[str] = set()
+    results: dict[str, Result] = {}
+    journal.starting(["keep"])  # so that the file is never emptied
+    started.add("keep")
+    base = (directory / "journal").stat().st_size
+    sizes, states = [base], [(dict(results), set(started))]
+    for number, (step, ids) in enumerate(steps):
+        if step == "starting":
+            journal.starting(ids)
+            started |= set(ids)
+        elif step == "ended":
+            ended = [result(one, b"%d" % number) for one in ids]
+            journal.ended(ended)
+            started -= set(ids)
+            results.update({one.task_id: one for one in ended})
+        else:
+            journal.committed(ids)
+            results = {one: value for one, value in results.items() if one not in ids}
+        sizes.append((directory / "journal").stat().st_size)
+        states.append((dict(results), set(started)))
+    journal.close()
+
+    data = (directory / "journal").read_bytes()
+    at = base + cut % (len(data) - base + 1)
+    (directory / "journal").write_bytes(data[:at] + (junk if at < len(data) else b""))
+    whole = max(number for number, size in enumerate(sizes) if size <= at)
+    found, lost = left(directory)
+    expected_results, expected_lost = states[whole]
+    overlap = expected_lost & set(expected_results)  # started again: the later fact is the loss
+    assert lost == expected_lost
+    assert found == {i: one for i, one in expected_results.items() if i not in overlap}
+
+
+def test_two_processes_cannot_hold_it(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    with pytest.raises(StartFailed, match="another process"):
+        Journal(tmp_path)
+    journal.close()
+    Journal(tmp_path).close()
+
+
+def test_a_directory_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(StartFailed, match="cannot be opened"):
+        Journal(tmp_path / "gone")
+
+
+FULL = """
+import os, resource, signal, sys
+from pathlib import Path
+from mep.endpoint.journal import Journal
+from mep.wire.tasks import Result
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+journal = Journal(Path(sys.argv[1]))
+journal.starting(["a"])
+resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+for call in (
+    lambda: journal.starting(["never" * 100]),
+    lambda: journal.ended([Result("a", "success", b"x" * 1000)]),
+):
+    try:
+        call()
+    except JournalError as error:
+        assert "cannot be written" in error.strerror, error
+    else:
+        raise SystemExit("the disk took it")
+assert not journal.has_started("never" * 100)
+journal.starting(["b"])  # a smaller record still fits: the half-written one was cut away
+"""
+
+
+def test_a_full_disk_refuses_and_cuts_the_half_record_away(tmp_path: Path) -> None:
+    """A limit on the file's size stands in for the full disk; the kernel writes what still fits."""
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+    script = [sys.executable, "-I", "-c", FULL, str(tmp_path)]
+    subprocess.run(script, check=True, timeout=20, env=dict(os.environ))
+    assert left(tmp_path) == ({}, {"a", "b"})

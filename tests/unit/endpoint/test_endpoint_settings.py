@@ -1,0 +1,180 @@
+"""Configuration, environment, events and the report to the warden."""
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from mep.endpoint import config, environment
+from mep.endpoint.__main__ import encode_report
+from mep.endpoint.errors import ConfigRefused, StartFailed
+from mep.endpoint.events import Events
+from mep.endpoint.start import Prepared, prepare
+from mep.wire import handover
+from mep.wire.events import Event
+from mep.wire.parent import Parent
+
+F1 = "5f8f5f8e-0000-4000-8000-00000000000a"
+F2 = "5f8f5f8e-0000-4000-8000-00000000000b"
+
+
+def parent(**settings: Any) -> Parent:
+    return Parent(endpoint_id="e", endpoint_name="n", relay_url="https://r", **settings)
+
+
+def test_defaults_are_globus_computes() -> None:
+    made = config.convert({"engine": {"type": "X"}})
+    assert made.idle_heartbeats_soft == 0
+    assert made.idle_heartbeats_hard == 5760
+    assert made.heartbeat_s(parent()) == 30
+    assert made.heartbeat_s(parent(heartbeat_period=7.0)) == 7
+    assert config.convert({"engine": {}, "heartbeat_period": 5}).heartbeat_s(parent()) == 5
+
+
+@pytest.mark.parametrize(
+    ("raw", "part"),
+    [
+        ({"engine": {}, "idle_heartbeat_soft": 1}, "did you mean 'idle_heartbeats_soft'"),
+        ({"engine": {}, "idle_heartbeats_soft": "ten"}, "idle_heartbeats_soft"),
+        ({"engine": {}, "idle_heartbeats_soft": -1}, ">= 0"),
+        ({"engine": {}, "heartbeat_period": 0}, "> 0"),
+        ({"engine": "GlobusComputeEngine"}, "engine"),
+        ({}, "engine"),
+    ],
+)
+def test_refused_settings(raw: dict[str, Any], part: str) -> None:
+    with pytest.raises(ConfigRefused, match=part):
+        config.convert(raw)
+
+
+def test_a_function_must_be_on_every_list() -> None:
+    both = config.convert({"engine": {}, "allowed_functions": [F1.upper(), F2]})
+    permits = both.permits(parent(allowed_functions=(F1,)))
+    assert permits(F1)
+    assert not permits(F2)
+    assert both.permits(parent())(F2)
+    assert config.convert({"engine": {}}).permits(parent())("anything")
+    assert not config.convert({"engine": {}}).permits(parent(allowed_functions=()))(F1)
+    with pytest.raises(ConfigRefused, match="no UUID"):
+        config.convert({"engine": {}, "allowed_functions": ["f"]}).permits(parent())
+
+
+def test_environment_values_are_text_as_written() -> None:
+    data = b"PATH: /opt/bin\nTIME: 10:30\nNUMBER: 007\nFLAG: yes\nEMPTY:\n"
+    assert environment.parse(data) == {
+        "PATH": "/opt/bin",
+        "TIME": "10:30",
+        "NUMBER": "007",
+        "FLAG": "yes",
+        "EMPTY": "",
+    }
+    assert environment.parse(b"") == environment.parse(b"# nothing\n") == {}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"HOME: /", b"USER: x", b"PWD: /", b"- a", b"a: [b]", b"a: {b: c}", b"a: b: c", b'"a=b": c',
+     b'"": c', b'a: "\\0"', b"[]: x", b"!!python/object:os.system a"],
+)  # fmt: skip
+def test_refused_environments(data: bytes) -> None:
+    with pytest.raises(ConfigRefused, match="user_environment"):
+        environment.parse(data)
+
+
+def test_events_are_datagrams_and_never_wait(tmp_path: Path) -> None:
+    path = str(tmp_path / "events.sock")
+    events = Events(path, "u1")
+    events.send("up")  # nobody listens
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        events.send("task-ended", task_id="t", function_id="f", text="x" * 10_000)
+        event = msgspec.json.decode(manager.recv(65536), type=Event)
+        assert (event.event, event.user_endpoint_id, event.task_id) == ("task-ended", "u1", "t")
+        assert len(event.text) == 500
+        for _ in range(5000):  # more than the socket holds
+            events.send("up")
+    events.close()
+    Events(None, "u1").send("up")
+
+
+@pytest.mark.parametrize("text", ["short", "x" * 5000, "\u00e4" * 5000, "\U0001f600" * 5000])
+def test_a_report_fits_its_pipe(text: str) -> None:
+    data = encode_report("CODE", text)
+    assert len(data) <= handover.REPORT_BYTES
+    report = json.loads(data)
+    assert report["code"] == "CODE"
+    assert report["message"]
+    assert text.startswith(report["message"])
+
+
+def handed_over(home: Path, **sections: Any) -> handover.Handover:
+    facts = {
+        "endpoint_id": "e", "user_endpoint_id": "u", "identity_id": "i", "identities": ["i"],
+        "account": {"uname": "a", "uid": os.getuid(), "gid": 0, "gecos": "", "dir": str(home),
+                    "shell": "/bin/sh", "groups": [0]},
+        "events_socket": None, "template_directory": str(home),
+    }  # fmt: skip
+    defaults = {
+        "token": b"t",
+        "facts": json.dumps(facts).encode(),
+        "options": b"{}",
+        "runtime": b"null",
+        "template": b"engine: {type: {{ t|default('T') }}}",
+        "schema": b"",
+        "environment": b"",
+        "parent": b'{"endpoint_id": "e", "endpoint_name": "n", "relay_url": "https://r"}',
+    }
+    return handover.Handover(**(defaults | sections))
+
+
+@pytest.fixture
+def quiet_logging() -> Any:
+    import logging
+
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    for handler in set(root.handlers) - set(before):
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("quiet_logging")
+def test_prepare(tmp_path: Path) -> None:
+    variables = {"HOME": str(tmp_path)}
+    given = handed_over(tmp_path, options=b'{"t": "U"}', environment=b"A: b")
+    made: Prepared = prepare(given, variables)
+    assert made.config.engine == {"type": "U"}
+    assert made.directory == tmp_path / ".mep" / "u"
+    assert made.directory.stat().st_mode & 0o777 == 0o700
+    assert variables["A"] == "b"
+
+
+@pytest.mark.usefixtures("quiet_logging")
+@pytest.mark.parametrize(
+    ("sections", "part"),
+    [
+        ({"facts": b"{}"}, "facts"),
+        ({"parent": b'{"surprise": 1}'}, "parent.json"),
+        ({"options": b"[]"}, "must be a JSON object"),
+        ({"options": b'{"a": NaN}'}, "NaN is not JSON"),
+        ({"options": b'{"a": ' + b"[" * 100_000}, "user_endpoint_config"),
+        ({"runtime": b"nonsense"}, "user_runtime"),
+    ],
+)
+def test_a_handover_that_cannot_be_used(
+    tmp_path: Path, sections: dict[str, bytes], part: str
+) -> None:
+    with pytest.raises(StartFailed, match=part):
+        prepare(handed_over(tmp_path, **sections), {})
+
+
+@pytest.mark.usefixtures("quiet_logging")
+def test_a_home_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(StartFailed, match="cannot be used: No such file"):
+        prepare(handed_over(tmp_path / "gone"), {})

@@ -1,0 +1,373 @@
+"""The store: group commit, isolation of failures, and what each repository promises."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from mep_cloud.auth import Gatekeeper, digest
+from mep_cloud.errors import GroupTaken, Refusal, StoreError
+from mep_cloud.memory import Memory
+from mep_cloud.store import Store
+from mep_cloud.store.database import Database
+from mep_cloud.store.records import (
+    Ending,
+    EndpointRecord,
+    FunctionRecord,
+    NewTask,
+    Submission,
+    User,
+)
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from mep.wire import limits
+from mep.wire.rest import RegisterEndpoint
+from mep.wire.tasks import Failure, Result
+
+ALICE = User("alice-id", "alice@relay.local", "", "", "", False, 1.0)
+BOB = User("bob-id", "bob@relay.local", "", "", "", False, 1.0)
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[Store]:
+    """A store with two users, an endpoint and a function."""
+    store = Store(path / "relay.sqlite3")
+    fresh = not (path / "relay.sqlite3").exists()
+    if fresh:
+        store.create()
+    async with store:
+        if fresh:
+            await store.users.add(ALICE)
+            await store.users.add(BOB)
+            registration = RegisterEndpoint("site", multi_user=True)
+            await store.endpoints.add(
+                EndpointRecord("e", ALICE.id, registration, 1, 1.0), digest("link")
+            )
+            function = FunctionRecord("f", ALICE.id, "f", 4, None, False, None, None, "{}", 1.0)
+            await store.functions.add(function, b"body")
+        yield store
+
+
+def run(path: Path, work: Callable[[Store], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with opened(path) as store:
+            await work(store)
+
+    asyncio.run(main())
+
+
+def submission(*task_ids: str, owner: str = ALICE.id, group: str = "g") -> Submission:
+    tasks = tuple(NewTask(task_id, "f", task_id.encode()) for task_id in task_ids)
+    return Submission(owner, group, "e", "uep", b"{}", b"{}", b"", ("11", "00"), tasks, 5.0)
+
+
+def ending(task_id: str, payload: bytes = b"r") -> Ending:
+    return Ending(Result(task_id, "success", payload, None, 6.0, 7.0), 5.5, 8.0)
+
+
+def test_one_failing_operation_does_not_touch_its_neighbours(tmp_path: Path) -> None:
+    async def main() -> None:
+        database = Database(tmp_path / "db")
+        database.create()
+        database.open()
+
+        def insert(key: str) -> Callable[[Connection], int]:
+            row = text("INSERT INTO settings VALUES (:key, '1')")
+            return lambda connection: connection.execute(row, {"key": key}).rowcount
+
+        keys = ["a", "b", "a", "c"]
+        results = await asyncio.gather(
+            *(database.write(insert(key)) for key in keys), return_exceptions=True
+        )
+        assert [each == 1 for each in results] == [True, True, False, True]
+        assert isinstance(results[2], IntegrityError)
+        query = text("SELECT key FROM settings ORDER BY key")
+        assert await database.read(lambda c: list(c.scalars(query))) == ["a", "b", "c"]
+        await database.close()
+        with pytest.raises(StoreError):
+            database.write(insert("d"))
+
+    asyncio.run(main())
+
+
+def test_writes_are_answered_in_order(tmp_path: Path) -> None:
+    async def main() -> None:
+        database = Database(tmp_path / "db")
+        database.create()
+        database.open()
+        order: list[int] = []
+        futures = []
+        for number in range(1000):
+            future = database.write(lambda connection, number=number: number)
+            future.add_done_callback(lambda done: order.append(done.result()))
+            futures.append(future)
+        await asyncio.gather(*futures)
+        assert order == list(range(1000))
+        await database.close()
+
+    asyncio.run(main())
+
+
+def test_closing_commits_what_was_submitted(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with opened(tmp_path) as store:
+            row = text("INSERT INTO settings VALUES (:key, '1')")
+            futures = [
+                store._database.write(lambda c, key=key: c.execute(row, {"key": str(key)}).rowcount)
+                for key in range(10)
+            ]
+        assert [future.result() for future in futures] == [1] * 10
+
+    asyncio.run(main())
+
+    async def work(store: Store) -> None:
+        assert len(await store.users.settings()) == 10
+
+    run(tmp_path, work)
+
+
+def test_every_connection_is_durable(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        for pragma, value in (("synchronous", 2), ("journal_mode", "wal"), ("foreign_keys", 1)):
+            query = text(f"PRAGMA {pragma}")
+            assert await store._database.write(lambda c, query=query: c.scalar(query)) == value
+        with pytest.raises(OperationalError, match="readonly"):
+            await store._database.read(lambda c: c.execute(text("DELETE FROM tasks")))
+
+    run(tmp_path, work)
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "relay.sqlite3").write_text("not a database at all" * 100)
+    with pytest.raises(StoreError, match="cannot be used"):
+        run(tmp_path, lambda store: store.users.settings())
+
+
+def test_a_task_ends_once(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        await store.tasks.submit(submission("a", "b"))
+        assert await store.tasks.end([ending("a", b"first")]) == [1]
+        assert await store.tasks.end([ending("a", b"second"), ending("b")]) == [2, 3]
+        stored = await store.tasks.get(["a", "b", "zz"], ALICE.id)
+        assert stored["a"].result == b"first"
+        assert (stored["a"].dispatched, stored["a"].began, stored["a"].ended) == (5.5, 6.0, 7.0)
+        assert set(stored) == {"a", "b"}
+        assert await store.tasks.get(["a"], BOB.id) == {}
+        assert await store.tasks.payloads(["a", "b"]) == {}
+
+    run(tmp_path, work)
+
+
+def test_unfinished_tasks_are_found_again_in_order(tmp_path: Path) -> None:
+    async def first(store: Store) -> None:
+        await store.tasks.submit(submission("a", "bb", "c"))
+        await store.tasks.end([ending("a")])
+        await store.tasks.request_cancel(["c"], 9.0)
+
+    async def second(store: Store) -> None:
+        tasks = await store.tasks.unfinished(keep_payload=1)
+        assert [task.task_id for task in tasks] == ["bb", "c"]
+        assert [task.payload for task in tasks] == [None, b"c"]
+        assert [task.cancel_requested for task in tasks] == [False, True]
+        assert tasks[0].result_serializers == ("11", "00")
+        assert (tasks[0].endpoint_id, tasks[0].user_endpoint_id) == ("e", "uep")
+        assert tasks[0].function_size == 4
+        assert await store.tasks.payloads(["bb"]) == {"bb": b"bb"}
+        assert await store.tasks.count_unfinished() == 2
+        assert await store.tasks.end([ending("bb")]) == [2]  # the order of commits goes on
+
+    run(tmp_path, first)
+    run(tmp_path, second)
+
+
+def test_groups_belong_to_whoever_came_first(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        assert await store.tasks.claim_group("g", ALICE.id, 1.0) == ALICE.id
+        assert await store.tasks.claim_group("g", BOB.id, 1.0) == ALICE.id
+        with pytest.raises(GroupTaken):
+            await store.tasks.submit(submission("b", owner=BOB.id))
+        assert await store.tasks.of_group("g") == []
+        assert await store.tasks.group_owner("g") == ALICE.id
+        assert await store.tasks.group_owner("other") is None
+
+    run(tmp_path, work)
+
+
+def test_unacknowledged_results_come_in_pages(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        ids = [f"t{number}" for number in range(limits.BATCH_TASKS + 2)]
+        await store.tasks.submit(submission(*ids))
+        await store.tasks.end([ending(task_id) for task_id in reversed(ids)])
+        page, more = await store.tasks.unacknowledged("g", 0)
+        assert more
+        assert [each.result.task_id for each in page] == ids[:1:-1]
+        page, more = await store.tasks.unacknowledged("g", page[-1].seq)
+        assert not more
+        assert [each.result.task_id for each in page] == ["t1", "t0"]
+        await store.tasks.acknowledge([("t1", ALICE.id), ("t0", BOB.id)])
+        page, _ = await store.tasks.unacknowledged("g", limits.BATCH_TASKS)
+        assert [each.result.task_id for each in page] == ["t0"]
+
+    run(tmp_path, work)
+
+
+def test_pages_are_bounded_in_bytes(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        await store.tasks.submit(submission("a", "b", "c"))
+        big = bytes(limits.BATCH_BYTES // 2)
+        await store.tasks.end([ending(task_id, big) for task_id in "abc"])
+        page, more = await store.tasks.unacknowledged("g", 0)
+        assert ([each.result.task_id for each in page], more) == (["a", "b"], True)
+
+    run(tmp_path, work)
+
+
+def test_failures_are_kept_whole(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        await store.tasks.submit(submission("a"))
+        failure = Failure("USER_EXCEPTION", "division by zero", "Traceback...")
+        result = Result("a", "failed", b"packed", failure, 1.0, 2.0)
+        await store.tasks.end([Ending(result, 0.0, 3.0)])
+        page, _ = await store.tasks.unacknowledged("g", 0)
+        assert page[0].result == result
+        assert (await store.tasks.get(["a"], ALICE.id))["a"].dispatched is None
+
+    run(tmp_path, work)
+
+
+def test_start_tokens(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        await store.tasks.submit(submission("a"))
+        for name in ("one", "two", "three"):
+            await store.starts.expect("uep", digest(name), f"nonce-{name}", 1.0)
+        assert await store.starts.bearer(digest("none")) is None
+        assert await store.starts.activate(digest("none")) is None
+        assert await store.starts.bearer(digest("one")) == "uep"
+        assert await store.starts.activate(digest("two")) == ("e", "nonce-two")
+        assert await store.starts.bearer(digest("one")) is None
+        assert await store.starts.activate(digest("one")) is None
+        assert await store.starts.bearer(digest("three")) == "uep"
+        await store.endpoints.remove("e", 2.0)
+        assert await store.starts.bearer(digest("two")) is None
+
+    run(tmp_path, work)
+
+
+def test_user_endpoint_record(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        await store.tasks.submit(submission("a"))
+        record = await store.starts.user_endpoint("uep")
+        assert (record.endpoint_id, record.key_version, record.user) == ("e", 1, ALICE)
+        assert (record.options, record.runtime) == (b"{}", b"{}")
+
+    run(tmp_path, work)
+
+
+def test_usernames_are_unique(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        with pytest.raises(StoreError, match="already"):
+            await store.users.add(User("other", ALICE.username, "", "", "", True, 1.0))
+        assert await store.users.by_username(ALICE.username) == ALICE
+        assert await store.users.by_username("nobody") is None
+        assert await store.users.client(ALICE.id) is None
+
+    run(tmp_path, work)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_token_expires_while_it_is_remembered(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        clock = Clock()
+        gate = Gatekeeper(store, clock)
+        await store.users.add_token(
+            digest("t"), user_id=ALICE.id, label="", created=0.0, expires=10.0
+        )
+        assert await gate.user("Bearer t") == ALICE
+        assert await gate.user("bearer  t ") == ALICE
+        clock.now = 10.0
+        with pytest.raises(Refusal) as caught:
+            await gate.user("Bearer t")
+        assert caught.value.status == 401
+
+    run(tmp_path, work)
+
+
+def test_a_revoked_token_is_forgotten_on_demand(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        gate = Gatekeeper(store)
+        assert await gate.link_endpoint("Bearer link") == "e"
+        assert await store.users.revoke(digest("link"))
+        assert await gate.link_endpoint("Bearer link") == "e"
+        gate.forget_all()
+        with pytest.raises(Refusal):
+            await gate.link_endpoint("Bearer link")
+
+    run(tmp_path, work)
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic x", "x", "Bearer \udcff"])
+def test_no_bearer_token(tmp_path: Path, header: str | None) -> None:
+    async def work(store: Store) -> None:
+        with pytest.raises(Refusal) as caught:
+            await Gatekeeper(store).user(header)
+        assert caught.value.code == "USER_UNAUTHENTICATED"
+
+    run(tmp_path, work)
+
+
+class Source:
+    """Answers with a counter; None for the key ``nothing``."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.began = asyncio.Event()
+
+    async def __call__(self, key: str) -> int | None:
+        self.asked += 1
+        answer = None if key == "nothing" else self.asked
+        self.began.set()
+        await self.gate.wait()
+        return answer
+
+
+def test_memory_forgets_after_a_while() -> None:
+    async def main() -> None:
+        clock, source = Clock(), Source()
+        memory = Memory(source, seconds=10, size=2, clock=clock)
+        assert [await memory.get("a"), await memory.get("a")] == [1, 1]
+        clock.now = 10.0
+        assert await memory.get("a") == 2
+        memory.forget("a")
+        assert await memory.get("a") == 3
+        assert await memory.get("nothing") is None
+        assert await memory.get("nothing") is None
+        assert source.asked == 5
+        assert [await memory.get("b"), await memory.get("c"), await memory.get("a")] == [6, 7, 8]
+
+    asyncio.run(main())
+
+
+def test_memory_does_not_keep_an_answer_that_was_overtaken() -> None:
+    async def main() -> None:
+        source = Source()
+        memory = Memory(source, seconds=10, size=2)
+        source.gate.clear()
+        asked = asyncio.ensure_future(memory.get("a"))
+        await source.began.wait()
+        memory.forget("a")
+        source.gate.set()
+        assert await asked == 1
+        assert await memory.get("a") == 2
+
+    asyncio.run(main())
