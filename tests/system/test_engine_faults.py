@@ -241,6 +241,17 @@ def test_garbage_and_strangers_do_not_disturb_the_interchange(home, ran):
         assert harness.engine.status().workers == 1
 
 
+def test_a_ledger_that_cannot_be_written_ends_the_tasks_unrun(home, ran):
+    with engine(home, max_workers_per_node=1) as harness:
+        harness.disk_full = True
+        failure = harness.call(note, str(ran), "unrun").failure
+        assert failure.code == "ENGINE_FAILED"
+        assert "No space left" in failure.message
+        harness.disk_full = False
+        harness.call(note, str(ran), "run")
+        assert executions(ran) == {"run": 1}
+
+
 def test_a_worker_that_speaks_garbage_is_replaced(home):
     def babble():
         for number in os.listdir("/proc/self/fd"):  # noqa: PTH208

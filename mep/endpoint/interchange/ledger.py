@@ -59,6 +59,14 @@ class Returned(Struct, frozen=True):
     task_ids: Sequence[str]
 
 
+class Unplaced(Struct, frozen=True):
+    """These were placed and may not leave for their pools, because..."""
+
+    task_ids: Sequence[str]
+    code: str
+    message: str
+
+
 class PoolHeld(Struct, frozen=True):
     """A pool shall get nothing more."""
 
@@ -77,7 +85,17 @@ class PoolLost(Struct, frozen=True):
     begun: int | None
 
 
-Event = Submitted | CancelAsked | PoolUp | Started | Finished | Returned | PoolHeld | PoolLost
+Event = (
+    Submitted
+    | CancelAsked
+    | PoolUp
+    | Started
+    | Finished
+    | Returned
+    | Unplaced
+    | PoolHeld
+    | PoolLost
+)
 
 # --- instructions -------------------------------------------------------------------------------
 
@@ -190,6 +208,8 @@ class Ledger:
                 return self._finished(pool_id, results, now)
             case Returned(pool_id, task_ids):
                 return self._returned(pool_id, task_ids, now)
+            case Unplaced(task_ids, code, message):
+                return self._unplaced(task_ids, _failed(code, message), now)
             case PoolHeld(pool_id):
                 self._scheduler.hold(pool_id)
                 return []
@@ -300,6 +320,16 @@ class Ledger:
         ended = [self._end(entry, CANCELLED, now) for entry in entries if entry.cancelled]
         instructions: list[Instruction] = [Report(ended)] if ended else []
         return instructions + self._again([e for e in entries if not e.cancelled], now)
+
+    def _unplaced(self, task_ids: Sequence[str], how: "_End", now: float) -> list[Instruction]:
+        entries = [self._entries[task_id] for task_id in task_ids]
+        for entry in entries:
+            pool = self._pools[entry.pool_id]
+            del pool.entries[entry.task.task_id]
+            pool.functions.discard(entry.task.function_id)
+            pool.given -= 1
+            self._scheduler.free(entry.pool_id, 1)
+        return [Report([self._end(entry, how, now) for entry in entries])]
 
     def _pool_lost(
         self, pool_id: str, reason: str, begun: int | None, now: float

@@ -12,7 +12,7 @@ from typing import Final
 
 import zmq
 
-from mep.endpoint.engines.base import Callbacks, EngineStatus
+from mep.endpoint.engines.base import Callbacks, EngineError, EngineStatus
 from mep.endpoint.engines.plan import Plan
 from mep.endpoint.interchange import talk
 from mep.endpoint.interchange.blocks import Blocks
@@ -33,6 +33,7 @@ from mep.endpoint.interchange.ledger import (
     Started,
     Submitted,
     Tell,
+    Unplaced,
 )
 from mep.endpoint.interchange.scheduler import Scheduler
 from mep.endpoint.interchange.timers import Timers
@@ -163,8 +164,12 @@ class Interchange:
             if isinstance(instruction, Place)
             for task in instruction.tasks
         ]
-        if starting:
-            self._callbacks.starting(starting)
+        try:
+            if starting:
+                self._callbacks.starting(starting)
+        except EngineError as error:
+            self._feed(Unplaced(starting, codes.ENGINE_FAILED, str(error)))
+            instructions = [one for one in instructions if not isinstance(one, Place)]
         self._carry_out(instructions)
 
     def _scale(self) -> None:
