@@ -11,8 +11,8 @@ from collections import deque
 from typing import Deque, Dict, Set, Tuple
 
 from mep.worker.crew import Ended, Poll, cancelled
+from mep.worker.execute import Call, Function, Limits, Outcome, load, run
 from mep.worker.recent import Recent
-from mep.worker.worker import Call, Function, Limits, Outcome, load, run
 
 
 class ThreadCrew:

@@ -42,7 +42,7 @@ def block_once(directory, name):
     import tempfile
 
     tempfile.mkstemp(prefix=f"{name}-", dir=directory)
-    while sum(entry.startswith(f"{name}-") for entry in os.listdir(directory)) < 2:  # noqa: PTH208
+    while sum(entry.startswith(f"{name}-") for entry in os.listdir(directory)) < 2:
         time.sleep(0.01)
     return "second"
 
@@ -254,7 +254,7 @@ def test_a_ledger_that_cannot_be_written_ends_the_tasks_unrun(home, ran):
 
 def test_a_worker_that_speaks_garbage_is_replaced(home):
     def babble():
-        for number in os.listdir("/proc/self/fd"):  # noqa: PTH208
+        for number in os.listdir("/proc/self/fd"):
             if int(number) >= 200 and stat.S_ISSOCK(os.fstat(int(number)).st_mode):
                 os.write(int(number), b"\xff" * 64)
         while True:

@@ -15,8 +15,11 @@ from typing import Final
 from mep.endpoint.engines.base import Callbacks, EngineError, EngineStatus
 from mep.endpoint.engines.plan import Plan
 from mep.endpoint.interchange.blocks import Blocks
+from mep.endpoint.interchange.events import (
+    CancelAsked,
+    Submitted,
+)
 from mep.endpoint.interchange.inbox import Close, Command, Inbox
-from mep.endpoint.interchange.ledger import CancelAsked, Submitted
 from mep.endpoint.providers.base import Provider
 from mep.wire import codes
 from mep.wire.tasks import Failure, Function, Result, Task

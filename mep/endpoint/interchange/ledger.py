@@ -10,133 +10,27 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct, field
 
+from mep.endpoint.interchange.events import (
+    CancelAsked,
+    CancelAt,
+    Event,
+    Finished,
+    Instruction,
+    Place,
+    PoolHeld,
+    PoolLost,
+    PoolUp,
+    Recall,
+    Report,
+    Returned,
+    Started,
+    Submitted,
+    Tell,
+    Unplaced,
+)
 from mep.endpoint.interchange.scheduler import Scheduler
 from mep.wire import codes
 from mep.wire.tasks import Failure, Function, Outcome, Result, StateChange, Task
-
-# --- events -------------------------------------------------------------------------------------
-
-
-class Submitted(Struct, frozen=True):
-    """The endpoint hands tasks over."""
-
-    functions: Sequence[Function]
-    tasks: Sequence[Task]
-
-
-class CancelAsked(Struct, frozen=True):
-    """The endpoint no longer wants these."""
-
-    task_ids: Sequence[str]
-
-
-class PoolUp(Struct, frozen=True):
-    """A node pool said hello."""
-
-    pool_id: str
-    workers: int
-    credit: int
-
-
-class Started(Struct, frozen=True):
-    """Workers of this pool have these tasks: (task id, epoch seconds)."""
-
-    pool_id: str
-    tasks: Sequence[tuple[str, float]]
-
-
-class Finished(Struct, frozen=True):
-    """Tasks of this pool ended."""
-
-    pool_id: str
-    results: Sequence[Result]
-
-
-class Returned(Struct, frozen=True):
-    """A pool gives tasks back that no worker has seen."""
-
-    pool_id: str
-    task_ids: Sequence[str]
-
-
-class Unplaced(Struct, frozen=True):
-    """These were placed and may not leave for their pools, because..."""
-
-    task_ids: Sequence[str]
-    code: str
-    message: str
-
-
-class PoolHeld(Struct, frozen=True):
-    """A pool shall get nothing more."""
-
-    pool_id: str
-
-
-class PoolLost(Struct, frozen=True):
-    """A node pool is gone, with its workers.
-
-    `reason` ends the sentence "The node pool that ran this task ...". Of the tasks that it was
-    given, in order, the first `begun` may have been seen by a worker; None: any may have.
-    """
-
-    pool_id: str
-    reason: str
-    begun: int | None
-
-
-Event = (
-    Submitted
-    | CancelAsked
-    | PoolUp
-    | Started
-    | Finished
-    | Returned
-    | Unplaced
-    | PoolHeld
-    | PoolLost
-)
-
-# --- instructions -------------------------------------------------------------------------------
-
-
-class Place(Struct, frozen=True):
-    """Send these to a pool; the functions are those that it does not have yet."""
-
-    pool_id: str
-    functions: list[Function]
-    tasks: list[Task]
-
-
-class CancelAt(Struct, frozen=True):
-    """Ask a pool to end these tasks."""
-
-    pool_id: str
-    task_ids: list[str]
-
-
-class Recall(Struct, frozen=True):
-    """Ask a pool for these tasks back, if no worker has them yet."""
-
-    pool_id: str
-    task_ids: list[str]
-
-
-class Report(Struct, frozen=True):
-    """Tell the endpoint how tasks ended."""
-
-    results: list[Result]
-
-
-class Tell(Struct, frozen=True):
-    """Tell the endpoint that tasks moved."""
-
-    changes: list[StateChange]
-
-
-Instruction = Place | CancelAt | Recall | Report | Tell
-
-# --- state --------------------------------------------------------------------------------------
 
 
 class _Entry(Struct, eq=False):
@@ -238,8 +132,6 @@ class Ledger:
         entries = [entry for entry in self._waiting if self._is_waiting(entry)]
         self._waiting.clear()
         return [Report([self._end(entry, _failed(code, message), now) for entry in entries])]
-
-    # --- events -------------------------------------------------------------------------------
 
     def _submitted(
         self, functions: Sequence[Function], tasks: Sequence[Task], now: float
@@ -349,8 +241,6 @@ class Ledger:
                 ended.append(self._end(entry, lost, now))
         instructions: list[Instruction] = [Report(ended)] if ended else []
         return instructions + self._again(again, now)
-
-    # --- steps ----------------------------------------------------------------------------------
 
     def _next_waiting(self) -> _Entry | None:
         while self._waiting:

@@ -5,7 +5,12 @@ from typing import Any
 
 import msgspec
 
-from mep.endpoint.interchange.ledger import Finished, Place, Returned, Started
+from mep.endpoint.interchange.events import (
+    Finished,
+    Place,
+    Returned,
+    Started,
+)
 from mep.wire import frames
 from mep.wire.codec import WireError
 from mep.wire.tasks import Failure, Outcome, Result, Task

@@ -7,11 +7,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mep.endpoint.interchange.ledger import (
+from mep.endpoint.interchange.events import (
     CancelAsked,
     CancelAt,
     Finished,
-    Ledger,
     Place,
     PoolHeld,
     PoolLost,
@@ -24,6 +23,7 @@ from mep.endpoint.interchange.ledger import (
     Tell,
     Unplaced,
 )
+from mep.endpoint.interchange.ledger import Ledger
 from mep.endpoint.interchange.scheduler import Scheduler
 from mep.wire import codes
 from mep.wire.tasks import Failure, Function, Result, Task

@@ -15,7 +15,12 @@ from mep.endpoint.engines.plan import Account, plan, pool_environment
 from mep.endpoint.engines.settings import read
 from mep.endpoint.interchange import talk
 from mep.endpoint.interchange.blocks import Blocks, Bounds
-from mep.endpoint.interchange.ledger import Finished, Place, Returned, Started
+from mep.endpoint.interchange.events import (
+    Finished,
+    Place,
+    Returned,
+    Started,
+)
 from mep.endpoint.interchange.scheduler import Scheduler
 from mep.endpoint.interchange.timers import Timers
 from mep.endpoint.providers.local import describe
