@@ -276,6 +276,13 @@ def test_the_directory_must_be_private(home):
         build({}, surroundings, callbacks).start()
 
 
+def test_a_directory_with_a_long_path(tmp_path):
+    directory = tmp_path / ("x" * 120)
+    directory.mkdir(mode=0o700)
+    with engine(directory, max_workers_per_node=1) as harness:
+        assert harness.value(os.getpid) != os.getpid()
+
+
 @pytest.mark.root
 def test_another_user_cannot_reach_the_interchange(home):
     for ancestor in (home.parent, home.parent.parent, home.parent.parent.parent):

@@ -45,6 +45,8 @@ from mep.wire.codec import WireError
 
 log = logging.getLogger(__name__)
 
+_LATE_S: Final = 0.05
+"""From the end of a block to the loss of its tasks: what it sent last may still be on its way."""
 _END_S: Final = 2.0
 """From asking a block to end to ending it."""
 
@@ -57,6 +59,8 @@ class _Pool:
     """When it last said something."""
     reason: str = ""
     """Why it ends, as far as we know it better than its exit status does."""
+    gone: bool = False
+    """It has said its last word."""
 
 
 class Interchange:
@@ -78,7 +82,9 @@ class Interchange:
         self._ledger = Ledger(self._scheduler, plan.retries)
         self._timers = Timers()
         self._pools: dict[str, _Pool] = {}
+        self._late: dict[str, Ended] = {}
         self._polled: set[int] = set()
+        self._ready: set[int] = set()
         self._poller = zmq.Poller()
         self._closing = False
         self._router = Router(plan.directory)
@@ -119,14 +125,13 @@ class Interchange:
             self._poller.register(descriptor, zmq.POLLIN)
         self._polled = wanted
         due = self._timers.next()
-        if due is None:
-            self._poller.poll()
-        else:
-            self._poller.poll(int(max(0.0, due - time.monotonic()) * 1000) + 1)
+        wait_ms = None if due is None else int(max(0.0, due - time.monotonic()) * 1000) + 1
+        self._ready = {descriptor for descriptor, _ in self._poller.poll(wait_ms)}
 
     def _take_commands(self) -> None:
-        for command in self._inbox.take():
-            self._obey(command)
+        if self._inbox.fileno() in self._ready:
+            for command in self._inbox.take():
+                self._obey(command)
 
     def _drain_socket(self) -> None:
         for peer, message in self._router.messages():
@@ -136,8 +141,17 @@ class Interchange:
                 log.warning("a peer of the interchange sent something else: %s", error)
 
     def _bury_blocks(self) -> None:
+        if self._ready.isdisjoint(self._provider.descriptors()):
+            return
         for ended in self._provider.ended():
-            self._bury(ended)
+            members = self._members(ended.block_id)
+            if all(self._pools[pool_id].gone for pool_id in members):
+                self._bury(ended)
+                continue
+            self._late[ended.block_id] = ended
+            self._timers.set(f"late:{ended.block_id}", time.monotonic() + _LATE_S)
+            for pool_id in members:
+                self._feed(PoolHeld(pool_id))
 
     def _watch_time(self, now: float) -> None:
         for name in self._timers.expired(now):
@@ -149,6 +163,8 @@ class Interchange:
                     self._check_heard(pool_id, now)
                 case ["idle", pool_id]:
                     self._end_if_idle(pool_id)
+                case ["late", block_id]:
+                    self._bury(self._late.pop(block_id))
                 case ["stop"]:
                     self._stop_blocks(now)
                 case ["kill"]:
@@ -228,6 +244,7 @@ class Interchange:
             case talk.Gone(reason):
                 log.info("node pool %s ends: %s", pool_id, reason)
                 pool.reason = pool.reason or f"ended: {reason}"
+                pool.gone = True
 
     def _welcome(self, pool_id: str, hello: talk.Hello, now: float) -> None:
         info = hello.info
@@ -278,7 +295,7 @@ class Interchange:
 
     def _bury(self, ended: Ended) -> None:
         self._blocks.ended(ended.block_id)
-        members = [i for i, pool in self._pools.items() if pool.block_id == ended.block_id]
+        members = self._members(ended.block_id)
         for pool_id in members:
             pool = self._pools.pop(pool_id)
             reason = f"on {pool.node} {pool.reason or ended.how}"
@@ -289,6 +306,9 @@ class Interchange:
         if not members and not self._closing:
             log.warning("the node pool of block %s %s: %s", ended.block_id, ended.how, ended.stderr)
             self._give_up(ended)
+
+    def _members(self, block_id: str) -> list[str]:
+        return [pool_id for pool_id, pool in self._pools.items() if pool.block_id == block_id]
 
     def _give_up(self, ended: Ended) -> None:
         if not self._blocks.given_up or self._blocks.up:
