@@ -1,6 +1,6 @@
 """The engine alone: throughput, latency, start. Prints a table and writes bench/out/engine.json.
 
-    python bench/engine.py [RUNS]
+python bench/engine.py [RUNS]
 """
 
 import json

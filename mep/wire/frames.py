@@ -77,7 +77,7 @@ def parse(frame: bytes) -> Tuple[str, List[Any]]:
         raise FrameError("header of %d bytes" % len(frame))
     try:
         message = json.loads(frame)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FrameError("header is not JSON: %s" % error) from error
     if not isinstance(message, list) or not message or not isinstance(message[0], str):
         raise FrameError("header is not [kind, ...]")

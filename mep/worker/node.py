@@ -26,6 +26,7 @@ from mep.worker.worker import Call, Limits, Outcome
 
 _COPY_BELOW = 64 * 1024
 _FAREWELL_MS = 1000
+_ALONE = "the user endpoint is gone"
 
 
 class Settings(NamedTuple):
@@ -96,10 +97,10 @@ class NodePool:
         self._say_hello()
         self._crew.prepare()
         while not self._end:
-            self._flush()
             self._wait()
             self._drain_socket()
             self._hand_out()
+            self._flush()
             self._watch_time(time.monotonic())
         self._leave()
         return 0
@@ -141,7 +142,7 @@ class NodePool:
         self._wake = wake
         if self._settings.lifeline is not None:
             self._poll.add(
-                self._settings.lifeline, lambda _events: self._finish("the user endpoint is gone")
+                self._settings.lifeline, lambda _events: self._finish(_ALONE)
             )
         return sock
 
@@ -201,7 +202,7 @@ class NodePool:
         if now >= self._beat_due:
             self._beat_due = now + self._settings.heartbeat_period
             self._socket.send(header("beat", time.time()))
-        if self._draining and not self._crew.running and not self._results:
+        if self._draining and not self._crew.running:
             self._finish("drained")
 
     def _flush(self) -> None:
@@ -227,7 +228,7 @@ class NodePool:
         self._give_back([queued.call.task_id for queued in self._queue])
         self._socket.send(header("gone", self._end))
         self._crew.close()
-        self._socket.close(linger=_FAREWELL_MS)
+        self._socket.close(linger=0 if self._end == _ALONE else _FAREWELL_MS)
         self._context.term()
 
     # --- what the interchange says --------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Every call of the relay's REST API that a user needs."""
 
-import atexit
 import inspect
 import os
 import platform
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
 
 STATUS_IDS: Final = 1000
 """Tasks asked for in one request."""
-FLUSH_S: Final = 10.0
-"""At the end of the process: how long tasks may take that were submitted and not yet sent."""
 CLOSE_S: Final = 2.0
 
 
@@ -431,15 +428,6 @@ def _chunks(task_ids: list[str]) -> Iterable[list[str]]:
     return (task_ids[at : at + STATUS_IDS] for at in range(0, len(task_ids), STATUS_IDS))
 
 
-def _at_exit() -> None:
-    """Send what was submitted; leave results at the relay for another session."""
-    from mep_sdk.submitter import finish_all
-
-    finish_all(FLUSH_S)
-    for client in list(_alive):
-        client.close()
-
-
 _inherited: list[object] = []
 """Connections of the parent process: kept, since tidying them up would reach into the parent."""
 
@@ -450,6 +438,5 @@ def _after_fork() -> None:
         client._fresh()
 
 
-atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

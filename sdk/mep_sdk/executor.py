@@ -14,7 +14,7 @@ from mep_sdk.errors import MEPError
 from mep_sdk.functions import Functions, Known, known
 from mep_sdk.future import ComputeFuture
 from mep_sdk.serialize import Serializer, strategy_id
-from mep_sdk.submitter import Call, Destination, Submitter
+from mep_sdk.submitter import Call, Destination, Submitter, finish_at_exit
 
 if TYPE_CHECKING:
     from mep_sdk.client import Client
@@ -299,6 +299,7 @@ class Executor(concurrent.futures.Executor):
         if submitter is None or submitter.pid != os.getpid():
             submitter = self._submitter = Submitter(self.client, self.batch_size)
             weakref.finalize(self, submitter.stop)
+            finish_at_exit()
         return submitter
 
     def _new_destination(self) -> Destination:

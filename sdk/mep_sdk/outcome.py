@@ -76,7 +76,7 @@ def with_lines(traceback: str) -> str:
     """
     lines = traceback.splitlines()
     shown: list[str] = []
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+    for line, following in zip(lines, [*lines[1:], ""], strict=False):
         shown.append(line)
         frame = _FRAME.match(line)
         if frame and not following.startswith("    "):

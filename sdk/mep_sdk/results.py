@@ -11,17 +11,17 @@ import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import InvalidStateError
-
-import msgspec
+from functools import partial
+from typing import Any
 
 from mep import __version__
 from mep.link import Link, LinkRefused, Peer
 from mep.wire import PROTOCOL, to_sdk
 from mep.wire.tasks import Result
 from mep_sdk.auth import Credentials
-from mep_sdk.errors import MEPError, RelayError, refusal
+from mep_sdk.errors import MEPError, refusal
 from mep_sdk.future import ComputeFuture
 from mep_sdk.ledger import Ledger
 from mep_sdk.outcome import error_of, value_of
@@ -63,11 +63,13 @@ class ResultStream:
 
     def submitted(self, futures: Iterable[tuple[str, ComputeFuture]] = ()) -> None:
         """The submit was answered with these tasks, or failed."""
-        for future, result in self.ledger.submitted(futures):
-            complete(future, result)
+        early = self.ledger.submitted(futures)
         with self._lock:
             if self._groups:  # a link that was refused meanwhile tries again, and says so again
-                self._ensure_running()
+                # Before they are complete: the last one done may end the link.
+                self._ensure_running().acknowledge([result.task_id for _, result in early])
+        for future, result in early:
+            complete(future, result)
 
     def groups(self) -> frozenset[str]:
         """Every group that is watched."""
@@ -107,6 +109,11 @@ class _Runner(threading.Thread):
         """Subscribe to groups that the relay has not been told of."""
         self._soon(self._subscribe)
 
+    def acknowledge(self, task_ids: Sequence[str]) -> None:
+        """Tell the relay that these results need not be streamed again."""
+        if task_ids:
+            self._soon(partial(self._received, tuple(task_ids)))
+
     def stop(self) -> None:
         """End the link and the thread."""
         with self._lock:
@@ -134,7 +141,8 @@ class _Runner(threading.Thread):
         try:
             await self._link.run()
         except LinkRefused as refused:
-            self._lost(_explained(refused))
+            message = refused.message or "the relay refused the result stream"
+            self._lost(refusal(refused.status, "", message))
         except Exception as error:  # the thread must not die and leave futures waiting
             log.exception("the result stream ended")
             self._lost(MEPError(f"the result stream ended: {error!r}"))
@@ -200,7 +208,11 @@ class _Runner(threading.Thread):
             if ours:
                 acknowledged.append(result.task_id)
         if acknowledged:
-            await self._link.send(to_sdk.Received(tuple(acknowledged)))
+            await self._received(tuple(acknowledged))
+
+    async def _received(self, task_ids: tuple[str, ...]) -> None:
+        # Where the link is down now: the relay streams them again, and they are known.
+        await self._link.send(to_sdk.Received(task_ids))
 
 
 def complete(future: ComputeFuture, result: Result) -> None:
@@ -208,25 +220,18 @@ def complete(future: ComputeFuture, result: Result) -> None:
     if result.outcome == "cancelled":
         future.cancelled_remotely()
         return
-    if not future.cancelled():
-        future.task_state = result.outcome
-    with contextlib.suppress(InvalidStateError):
-        if result.outcome == "failed":
-            future.set_exception(error_of(result))
-            return
-        try:
-            value = value_of(result.payload)
-        except MEPError as error:
-            future.set_exception(error)
-        else:
-            future.set_result(value)
-
-
-def _explained(refused: LinkRefused) -> RelayError:
-    """The refusal of the link; its message is text, or the relay's JSON error body."""
+    value: Any = None
+    error: BaseException | None = None
     try:
-        body = msgspec.json.decode(refused.message, type=dict[str, object])
-    except msgspec.DecodeError:
-        body = {"message": refused.message}
-    message = str(body.get("message") or "the relay refused the result stream")
-    return refusal(refused.status, str(body.get("code", "")), message)
+        if result.outcome == "success":
+            value = value_of(result.payload)
+        else:
+            error = error_of(result)
+    except Exception as problem:  # noqa: BLE001 - whatever a payload does, its future must end
+        error = problem
+    with contextlib.suppress(InvalidStateError):
+        if error is None:
+            future.set_result(value)
+        else:
+            future.set_exception(error)
+        future.task_state = result.outcome

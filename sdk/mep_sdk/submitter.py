@@ -4,7 +4,9 @@ There is no delay to wait for more: when the thread is idle a task leaves at onc
 request is under way the next batch gathers.
 """
 
+import atexit
 import contextlib
+import functools
 import json
 import os
 import threading
@@ -14,7 +16,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mep.wire import limits
 from mep.wire.rest import Submit
@@ -25,6 +27,9 @@ from mep_sdk.runtime import user_runtime
 
 if TYPE_CHECKING:
     from mep_sdk.client import Client
+
+FLUSH_S: Final = 10.0
+"""At the end of the process: how long sending may take."""
 
 _alive: "weakref.WeakSet[Submitter]" = weakref.WeakSet()
 
@@ -144,7 +149,7 @@ class Submitter:
         waiting = [future.task_id for future in futures if future.task_id and not future.done()]
         try:
             statuses = self._client.get_batch_result(waiting)
-        except MEPError as error:
+        except Exception as error:
             for future in self._stream.ledger.settled(waiting):
                 settle(future, {"status": "failed", "exception": error})
             raise
@@ -184,6 +189,12 @@ class Submitter:
             self._stopping = True
             self._changed.notify()
         self._release_if_done()
+
+    def finish(self) -> None:
+        """At the end of the process: send what is queued, within a bounded time; disconnect."""
+        self.stop()
+        self.join(FLUSH_S)
+        self._client.close()
 
     def join(self, timeout_s: float | None = None) -> None:
         """Wait until everything queued has been sent."""
@@ -354,11 +365,19 @@ def settle(future: ComputeFuture, status: dict[str, Any]) -> None:
             future.set_result(status["result"])
 
 
-def finish_all(timeout_s: float) -> None:
-    """At the end of the process: send what is queued, wait that long for it."""
+@functools.cache
+def finish_at_exit() -> None:
+    """At the end of the process, send what was submitted; results stay at the relay.
+
+    To be called after the first :func:`weakref.finalize`: what is registered last runs first, and
+    connections (which have finalizers) must still be there.
+    """
+    atexit.register(_finish)
+
+
+def _finish() -> None:
     for submitter in list(_alive):
-        submitter.stop()
-        submitter.join(timeout_s)
+        submitter.finish()
 
 
 def _after_fork() -> None:

@@ -68,7 +68,7 @@ class Transport:
         """
         data = None if body is None else msgspec.msgpack.encode(body)
         waits = _waits(self._patience_s)
-        throttled_until = time.monotonic() + THROTTLED_S
+        throttled = _waits(THROTTLED_S)
         while True:
             failure: RelayError
             try:
@@ -78,9 +78,9 @@ class Transport:
             else:
                 if response.status_code < 300:
                     return _decoded(response, answer)
-                failure, wait = _refusal(response), self._retry(response, waits, once=once)
-                if response.status_code == 429 and time.monotonic() < throttled_until:
-                    wait = _advice(response) or FIRST_RETRY_S
+                failure = _refusal(response, once=once)
+                pauses = throttled if response.status_code == 429 else waits
+                wait = retry_wait(response.status_code, _advice(response), pauses, once=once)
             if wait is None:
                 raise failure
             log.info("%s; next try in %.1f s", failure, wait)
@@ -94,20 +94,6 @@ class Transport:
             session, self._session = self._session, None
         if session is not None:
             session.close()
-
-    def _retry(
-        self, response: "requests.Response", waits: Iterator[float], *, once: bool
-    ) -> float | None:
-        """Seconds until the next try, or None.
-
-        502 and 504 come from a proxy that lost sight of a relay which may have taken the request.
-        """
-        if response.status_code == 503 or (response.status_code in (502, 504) and not once):
-            wait = next(waits, None)
-            return wait and max(wait, _advice(response))
-        if response.status_code in (502, 504):
-            raise SubmissionUncertain(_UNCERTAIN.format(f"HTTP {response.status_code}"))
-        return None
 
     def _send(
         self,
@@ -192,8 +178,20 @@ def _new_session(credentials: Credentials) -> "requests.Session":
     return session
 
 
+def retry_wait(status: int, advice_s: float, waits: Iterator[float], *, once: bool) -> float | None:
+    """Seconds until a refused request is sent again; None: it is not.
+
+    429 and 503 say that it was not taken. 502 and 504 come from a proxy that lost sight of a relay
+    which may have taken it, so a request that may be taken `once` only is not repeated.
+    """
+    if status in (429, 503) or (status in (502, 504) and not once):
+        wait = next(waits, None)
+        return None if wait is None else max(wait, advice_s)
+    return None
+
+
 def _waits(patience_s: float) -> Iterator[float]:
-    """Pauses before further tries, until `patience_s` seconds of wall clock are over."""
+    """Growing pauses before further tries, until `patience_s` seconds of wall clock are over."""
     end = time.monotonic() + patience_s
     wait = FIRST_RETRY_S
     while time.monotonic() + wait < end:
@@ -222,7 +220,9 @@ def _decoded(response: "requests.Response", answer: type[T]) -> T:
         ) from error
 
 
-def _refusal(response: "requests.Response") -> RelayError:
+def _refusal(response: "requests.Response", *, once: bool) -> RelayError:
+    if once and response.status_code in (502, 504):
+        return SubmissionUncertain(_UNCERTAIN.format(f"HTTP {response.status_code}"))
     try:
         body = _decoded(response, dict[str, Any])
     except RelayError:

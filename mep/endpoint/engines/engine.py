@@ -98,6 +98,9 @@ class PoolEngine:
             self._broken = f"The engine failed: {type(error).__name__}: {error}"
             if interchange is not None:
                 interchange.fail_all(self._broken)
+        finally:
+            if interchange is not None:
+                interchange.close()
         for command in self._inbox.shut():
             self._refuse(command)
         self._provider.close()

@@ -88,6 +88,9 @@ class Interchange:
             self._place()
             self._scale()
             self._note_status()
+
+    def close(self) -> None:
+        """Give the socket back, whatever way :meth:`run` ended."""
         self._socket.close(linger=0)
         self._context.term()
         os.close(self._directory)

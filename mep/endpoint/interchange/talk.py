@@ -85,7 +85,7 @@ def hear(pool_id: str, message: Sequence[bytes]) -> FromPool:
         raise WireError("no header, or one that is too large")
     try:
         head = _decoder.decode(message[0])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"not a message of this protocol: {error}") from error
     match head:
         case _ResultsHeader(items):

@@ -1,0 +1,306 @@
+"""Scheduler, blocks, timers, talk, channel, recent, plan: the small pure parts."""
+
+import json
+import os
+import signal
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mep.endpoint.engines.base import Surroundings
+from mep.endpoint.engines.plan import Account, plan, pool_environment
+from mep.endpoint.engines.settings import read
+from mep.endpoint.interchange import talk
+from mep.endpoint.interchange.blocks import Blocks, Bounds
+from mep.endpoint.interchange.ledger import Finished, Place, Returned, Started
+from mep.endpoint.interchange.scheduler import Scheduler
+from mep.endpoint.interchange.timers import Timers
+from mep.endpoint.providers.local import describe
+from mep.wire import PROTOCOL, frames
+from mep.wire.codec import WireError
+from mep.wire.tasks import Failure, Function, Result, Task
+from mep.worker import crew
+from mep.worker.channel import Channel
+from mep.worker.recent import Recent
+from mep.worker.worker import CANNOT_SPEAK
+
+
+def test_workers_are_filled_in_turn_and_prefetch_after_that():
+    scheduler = Scheduler(1)
+    scheduler.join("a", 2, 10)
+    scheduler.join("b", 1, 10)
+    first = [scheduler.take() for _ in range(3)]
+    assert sorted(first) == ["a", "a", "b"]
+    assert first[0] != first[1]
+    assert sorted(scheduler.take() or "" for _ in range(2)) == ["a", "b"]
+    assert scheduler.take() is None
+    scheduler.free("b", 1)
+    assert scheduler.take() == "b"
+
+
+def test_the_credit_of_a_pool_bounds_everything():
+    scheduler = Scheduler(100)
+    scheduler.join("a", 4, 3)
+    assert [scheduler.take() for _ in range(4)] == ["a", "a", "a", None]
+
+
+def test_prefetch_doubles_for_quick_tasks_and_falls_back_for_slow_ones():
+    scheduler = Scheduler()
+    scheduler.join("a", 1, 100)
+
+    def room():
+        taken = 0
+        while scheduler.take():
+            taken += 1
+        scheduler.free("a", taken)
+        return taken
+
+    assert room() == 2
+    scheduler.learn("a", 0.001)
+    assert room() == 3
+    for _ in range(20):
+        scheduler.learn("a", 0.001)
+    assert room() == 100
+    scheduler.learn("a", 0.02)
+    assert room() == 100
+    scheduler.learn("a", 0.2)
+    assert room() == 2
+
+
+def test_a_fixed_prefetch_is_not_learnt():
+    scheduler = Scheduler(0)
+    scheduler.join("a", 1, 100)
+    scheduler.learn("a", 0.001)
+    assert [scheduler.take(), scheduler.take()] == ["a", None]
+
+
+def test_recalls_are_bounded_by_idle_workers_and_asked_for_once():
+    scheduler = Scheduler(10)
+    scheduler.join("full", 1, 11)
+    for _ in range(11):
+        scheduler.take()
+    assert list(scheduler.recalls()) == []
+    scheduler.join("idle", 3, 13)
+    assert list(scheduler.recalls()) == [("full", 3)]
+    assert list(scheduler.recalls()) == []
+    scheduler.recalled("full")
+    scheduler.leave("idle")
+    assert list(scheduler.recalls()) == []
+    assert scheduler.workers == 1
+
+
+def test_blocks_follow_demand_within_their_bounds():
+    blocks = Blocks(Bounds(1, 0, 3, 1.0), workers=2)
+    assert blocks.first() == ["0"]
+    assert blocks.wanted(2, 0) == []
+    assert blocks.wanted(3, 0) == ["1"]
+    assert blocks.wanted(100, 0) == ["2"]
+    blocks.came_up("0")
+    assert blocks.may_shrink()
+    blocks.leaving("0")
+    assert blocks.wanted(100, 0) == ["3"]
+    assert blocks.all == {"0", "1", "2", "3"}
+
+
+def test_one_block_is_asked_for_whatever_the_parallelism():
+    assert Blocks(Bounds(0, 0, 5, 0.0), 4).wanted(1, 0) == ["0"]
+
+
+def test_min_blocks_are_kept():
+    blocks = Blocks(Bounds(0, 2, 5, 1.0), 4)
+    assert blocks.first() == ["0", "1"]
+    blocks.ended("0")
+    assert blocks.wanted(0, 0) == ["2"]
+
+
+def test_three_blocks_that_fail_in_a_row_are_enough():
+    blocks = Blocks(Bounds(1, 0, 1, 1.0), 1)
+    blocks.first()
+    for number in range(3):
+        assert not blocks.given_up
+        blocks.ended(str(number))
+        blocks.wanted(1, 0)
+    assert blocks.given_up
+    assert blocks.wanted(1, 0) == []
+    blocks.try_again()
+    assert blocks.wanted(1, 0) == ["3"]
+    blocks.came_up("3")
+    blocks.ended("3")
+    assert not blocks.given_up
+
+
+def test_timers_tell_the_latest_point_of_each_name():
+    timers = Timers()
+    assert timers.next() is None
+    timers.set("a", 1.0)
+    timers.set("b", 2.0)
+    timers.set("a", 3.0)
+    timers.set("c", 2.5)
+    timers.clear("c")
+    assert list(timers.expired(2.6)) == ["b"]
+    assert timers.next() == 3.0
+    assert list(timers.expired(9.0)) == ["a"]
+    assert list(timers.expired(9.0)) == []
+
+
+def test_the_frames_have_the_protocol_number_of_the_wire():
+    assert frames.PROTOCOL == PROTOCOL
+
+
+def test_what_a_pool_says():
+    item = ["t", "failed", "WORKER_LOST", "died", "tail", 1.0, 2.0]
+    heard = talk.hear("p", [frames.header("results", [item]), b"payload"])
+    failure = Failure("WORKER_LOST", "died", "tail")
+    assert heard == Finished("p", [Result("t", "failed", b"payload", failure, 1.0, 2.0)])
+    heard = talk.hear("p", [frames.header("started", [["t", 3, 1.5]])])
+    assert heard == Started("p", [("t", 1.5)])
+    assert talk.hear("p", [frames.header("returned", ["t"])]) == Returned("p", ("t",))
+    hello = talk.hear("p", [frames.hello("p", "0", "node", 1, "3.11.2", 2, 4)])
+    assert isinstance(hello, talk.Hello)
+    assert (hello.protocol, hello.info.credit) == (PROTOCOL, 4)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [[], [b""], [b"{}"], [b'["x"]'], [b'["results",[]]', b"extra"], [b'["beat","now"]'],
+     [b'["results",[["t","odd","","","",0,0]]]', b""], [b'["beat",1,2]'], [b"[" * 200_000]],
+)  # fmt: skip
+def test_what_no_pool_says(message):
+    with pytest.raises(WireError):
+        talk.hear("p", message)
+
+
+@given(st.lists(st.binary(max_size=200), max_size=3))
+def test_bytes_are_a_message_or_a_wire_error(message):
+    try:
+        talk.hear("p", message)
+    except WireError:
+        pass
+
+
+def test_a_placement_as_a_pool_reads_it():
+    task = Task("t", "f", "g", b"args", b'{"num_nodes":2}', ("11", "00"))
+    kind, fields = frames.parse(talk.tasks([task])[0])
+    spec = {"serializers": ["11", "00"], "resources": {"num_nodes": 2}}
+    assert (kind, fields) == ("tasks", [[["t", "f", 0, spec]]])
+    bodies = talk.functions(Place("p", [Function("f", b"body")], []))
+    assert (frames.parse(bodies[0]), bodies[1:]) == (("functions", [["f"]]), [b"body"])
+
+
+@pytest.mark.parametrize("frame", [b"", b"x", b"[]", b"[1]", b"{}", b"[" * 200_000])
+def test_a_header_that_is_none(frame):
+    with pytest.raises(frames.FrameError):
+        frames.parse(frame)
+
+
+def test_a_channel_carries_messages_whatever_the_pieces():
+    left, right = socket.socketpair()
+    left.setblocking(False)
+    right.setblocking(False)
+    sender, receiver = Channel(left), Channel(right)
+    big = os.urandom(2_000_000)
+    sent = [sender.send(frames.header("task", n), body) for n, body in enumerate((b"", big, b"x"))]
+    assert sent[0]
+    assert not sent[1]
+    heard = []
+    while len(heard) < 3:
+        sender.flush()
+        receiver.fill()
+        heard += receiver.messages()
+    assert [(m.kind, m.fields, m.payload) for m in heard] == [
+        ("task", [0], b""),
+        ("task", [1], big),
+        ("task", [2], b"x"),
+    ]
+    sender.close()
+    assert not receiver.fill()
+    receiver.close()
+
+
+def test_a_channel_whose_peer_is_gone_takes_everything():
+    left, right = socket.socketpair()
+    right.close()
+    channel = Channel(left)
+    assert channel.send(b"[]", b"x" * 100_000)
+    assert not channel.fill()
+    channel.close()
+
+
+def test_a_channel_refuses_an_endless_header():
+    left, right = socket.socketpair()
+    left.send(b"\xff" * 16)
+    channel = Channel(right)
+    channel.fill()
+    with pytest.raises(frames.FrameError):
+        channel.take()
+    left.close()
+    right.close()
+
+
+@given(st.lists(st.integers(0, 9)))
+def test_pool_and_worker_forget_alike(keys):
+    pool, worker = Recent(4), Recent(4)
+    for key in map(str, keys):
+        if not pool.touch(key):
+            pool.put(key, True)
+            worker.put(key, "function")
+        assert worker.touch(key) == "function"
+
+
+def test_how_processes_ended_in_words():
+    assert crew.describe(3 << 8) == "exited with status 3 before the function returned"
+    assert "signal 9 (SIGKILL)" in crew.describe(signal.SIGKILL)
+    assert "descriptors" in crew.describe(CANNOT_SPEAK << 8)
+    assert crew.signal_name(63) == "real-time signal"
+    assert describe(1) == "exited with status 1"
+    assert describe(-11) == "was ended by signal 11 (SIGSEGV)"
+    assert describe(-63) == "was ended by signal 63"
+
+
+AROUND = Surroundings("/home/a/.mep/u", "e", "u", 1000)
+
+
+def test_the_plan_of_an_empty_section():
+    planned = plan(read(None), AROUND, {"A": "b"}, cores=8, lifeline=5)
+    assert (planned.workers, planned.prefetch, planned.retries) == (8, None, 0)
+    assert planned.bounds == Bounds(1, 0, 1, 1.0)
+    *command, told = planned.command("3")
+    assert command[1:] == ["-I", "-m", "mep.worker.pool"]
+    settings = json.loads(told)
+    assert (settings["pool_id"], settings["block_id"], settings["mode"]) == ("3.0", "3", "process")
+    assert settings["working_dir"] == "/home/a/.mep/u/tasks_working_dir"
+    assert settings["lifeline"] == 5
+    assert settings["credit"] > settings["workers"] == 8
+
+
+def test_worker_init_stays_apart_from_the_command():
+    section = {"provider": {"worker_init": "module load x; y='$(z)'"}, "prefetch_capacity": 0}
+    planned = plan(read(section), AROUND, {}, cores=2, lifeline=None)
+    bash, flag, script, name, *pool = planned.command("0")
+    assert (bash, flag, name) == ("bash", "-c", "bash")
+    assert script == "module load x; y='$(z)'\nexec \"$@\""
+    assert json.loads(pool[-1])["credit"] == 2
+
+
+def test_threads_and_an_absolute_working_directory():
+    section = {"type": "ThreadPoolEngine", "max_workers": 3, "working_dir": "/scratch/a"}
+    planned = plan(read(section), AROUND, {}, cores=2, lifeline=None)
+    settings = json.loads(planned.command("0")[-1])
+    assert (settings["mode"], settings["workers"]) == ("thread", 3)
+    assert settings["working_dir"] == "/scratch/a"
+
+
+def test_what_functions_may_count_on_in_their_environment():
+    account = Account("alice", "/home/alice", "/bin/zsh")
+    made = pool_environment({"PATH": "/opt/bin", "HOSTNAME": "old", "X": "1"}, account, "node7")
+    assert made == {
+        "HOME": "/home/alice",
+        "USER": "alice",
+        "LOGNAME": "alice",
+        "SHELL": "/bin/zsh",
+        "PATH": "/opt/bin",
+        "HOSTNAME": "node7",
+        "X": "1",
+    }

@@ -1,0 +1,527 @@
+"""The executor against relays that behave, and relays that do not."""
+
+import concurrent.futures
+import gc
+import os
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from mep_sdk import Client, ComputeFuture, Executor, MEPError
+from mep_sdk.errors import (
+    AuthenticationError,
+    CredentialsError,
+    DeserializationFailed,
+    EndpointNotFound,
+    FunctionNotFound,
+    PayloadTooLarge,
+    RelayUnreachable,
+    SerializationError,
+    SubmissionUncertain,
+)
+from relays import (
+    WAIT_S,
+    BusyRelay,
+    EagerRelay,
+    EchoRelay,
+    ForgetfulRelay,
+    HoardingRelay,
+    NoSuchEndpointRelay,
+    OnceRelay,
+    RefusingRelay,
+    RepeatingRelay,
+    SlowRelay,
+    hanging_up,
+)
+
+EP = str(uuid.uuid4())
+ClientOf = Callable[[EchoRelay], Client]
+
+
+def hello(name: str) -> str:
+    return f"Hello {name}"
+
+
+def div0() -> float:
+    return 42 / 0
+
+
+class OwnError(Exception):
+    pass
+
+
+def fail_own_way() -> None:
+    raise OwnError("in its own way")
+
+
+# --- the ordinary way -----------------------------------------------------------------------------
+
+
+def test_a_task_comes_back(client_of: ClientOf) -> None:
+    relay = EchoRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        future = ex.submit(hello, "World")
+        assert isinstance(future, ComputeFuture)
+        assert future.result(WAIT_S) == "Hello World"
+        assert future.task_id in relay.results
+        assert future.function_id in relay.functions
+        assert future.task_group_id == ex.task_group_id
+        assert future.task_id in repr(future)
+        assert "success" in repr(future)
+    relay.until(lambda: not relay.unacknowledged and not relay.streams)
+
+
+def test_keyword_arguments_and_map(client_of: ClientOf) -> None:
+    with Executor(EP, client=client_of(EchoRelay())) as ex:
+        assert ex.submit(hello, name="k").result(WAIT_S) == "Hello k"
+        assert list(ex.map(pow, range(10), [2] * 10)) == [n * n for n in range(10)]
+
+
+def test_a_function_is_registered_once(client_of: ClientOf) -> None:
+    relay = EchoRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        futures = [ex.submit(hello, str(n)) for n in range(50)]
+        done = [future.result(WAIT_S) for future in futures]
+    assert done == [f"Hello {n}" for n in range(50)]
+    assert relay.requests.count("register") == 1
+
+
+def test_the_function_s_exception_is_raised_with_the_remote_lines(client_of: ClientOf) -> None:
+    with Executor(EP, client=client_of(EchoRelay())) as ex:
+        with pytest.raises(ZeroDivisionError) as caught:
+            ex.submit(div0).result(WAIT_S)
+        assert "return 42 / 0" in str(caught.value.__cause__)
+        with pytest.raises(OwnError, match="in its own way") as own:
+            ex.submit(fail_own_way).result(WAIT_S)
+        assert 'raise OwnError("in its own way")' in str(own.value.__cause__)
+
+
+def test_a_module_that_is_missing_over_there(client_of: ClientOf) -> None:
+    def importer() -> None:
+        import no_such_module_anywhere  # noqa: F401
+
+    with Executor(EP, client=client_of(EchoRelay())) as ex:
+        with pytest.raises(ModuleNotFoundError, match="no_such_module_anywhere"):
+            ex.submit(importer).result(WAIT_S)
+
+
+def test_what_gathers_while_a_request_is_under_way_leaves_together(client_of: ClientOf) -> None:
+    relay = SlowRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        first = ex.submit(hello, "first")
+        relay.until(lambda: len(relay.submits) == 1)
+        later = [ex.submit(hello, str(n)) for n in range(100)]
+        relay.go.set()
+        assert first.result(WAIT_S) == "Hello first"
+        assert [future.result(WAIT_S) for future in later] == [f"Hello {n}" for n in range(100)]
+    assert [sum(map(len, submit.tasks.values())) for submit in relay.submits] == [1, 100]
+
+
+def test_tasks_go_with_what_was_set_when_they_were_submitted(client_of: ClientOf) -> None:
+    relay = EchoRelay()
+    config: dict[str, Any] = {"WALLTIME": "00:20:00", "list": [1]}
+    with Executor(EP, client=client_of(relay), user_endpoint_config=config) as ex:
+        config["list"].append(2)
+        first = ex.submit(hello, "a")
+        ex.user_endpoint_config = {"WALLTIME": "00:30:00"}
+        ex.resource_specification = {"num_nodes": 2}
+        ex.result_serializers = ["JSONData", "00"]
+        second = ex.submit(hello, "b")
+        assert (first.result(WAIT_S), second.result(WAIT_S)) == ("Hello a", "Hello b")
+    one, two = relay.submits
+    assert one.user_endpoint_config == {"WALLTIME": "00:20:00", "list": [1]}
+    assert one.resource_specification is None
+    assert two.user_endpoint_config == {"WALLTIME": "00:30:00"}
+    assert two.resource_specification == {"num_nodes": 2}
+    assert two.result_serializers == ["11", "00"]
+    assert two.user_runtime is not None
+    assert two.user_runtime["python"]["version_tuple"] == list(os.sys.version_info[:3])  # type: ignore[attr-defined]
+
+
+def test_registered_functions(client_of: ClientOf) -> None:
+    with Executor(client=client_of(EchoRelay())) as ex:
+        fid = ex.register_function(hello)
+        with pytest.raises(ValueError, match=r"executor\.endpoint_id = "):
+            ex.submit(hello, "x")
+        ex.endpoint_id = EP
+        submit = ex.submit_to_registered_function
+        assert submit(fid, "one").result(WAIT_S) == "Hello one"
+        assert submit(fid, ("tuple",)).result(WAIT_S) == "Hello tuple"
+        assert submit(fid, args=("args",)).result(WAIT_S) == "Hello args"
+        assert submit(function_id=fid, kwargs={"name": "k"}).result(WAIT_S) == "Hello k"
+        assert submit(fid, ["a", "list"]).result(WAIT_S) == "Hello ['a', 'list']"
+        with pytest.raises(TypeError, match="not a str"):
+            submit(fid, args="x")
+        source = "import math\nSIDE = math.sqrt(4)\n\ndef area():\n    return SIDE**2\n"
+        area = ex.register_source_code(source, function_name="area")
+        assert submit(area).result(WAIT_S) == 4.0
+
+
+def test_a_function_registered_first_is_submitted_by_that_id(client_of: ClientOf) -> None:
+    relay = EchoRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        fid = ex.register_function(hello)
+        future = ex.submit(hello, "x")
+        assert future.result(WAIT_S) == "Hello x"
+        assert future.function_id == fid
+    assert relay.requests.count("register") == 1
+
+
+def test_executors_of_one_client_share_a_stream(client_of: ClientOf) -> None:
+    relay = EchoRelay()
+    client = client_of(relay)
+    with Executor(EP, client=client) as one, Executor(EP, client=client) as two:
+        futures = [one.submit(hello, "1"), two.submit(hello, "2")]
+        assert [future.result(WAIT_S) for future in futures] == ["Hello 1", "Hello 2"]
+        assert relay.hellos == 1
+
+
+def test_asyncio_and_as_completed(client_of: ClientOf) -> None:
+    import asyncio
+
+    async def wrapped(ex: Executor) -> Any:
+        return await asyncio.wait_for(asyncio.wrap_future(ex.submit(hello, "loop")), WAIT_S)
+
+    with Executor(EP, client=client_of(EchoRelay())) as ex:
+        futures = {ex.submit(pow, n, 2): n for n in range(20)}
+        for future in concurrent.futures.as_completed(futures, timeout=WAIT_S):
+            assert future.result() == futures[future] ** 2
+        assert asyncio.run(wrapped(ex)) == "Hello loop"
+
+
+def test_an_executor_that_nobody_keeps_still_delivers(client_of: ClientOf) -> None:
+    client = client_of(EchoRelay())
+    future = Executor(EP, client=client).submit(hello, "orphan")
+    gc.collect()
+    assert future.result(WAIT_S) == "Hello orphan"
+
+
+# --- races ----------------------------------------------------------------------------------------
+
+
+def test_a_result_that_overtakes_the_answer_to_its_submit(client_of: ClientOf) -> None:
+    relay = EagerRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        marker = ex.submit(hello, "marker")
+        relay.until(lambda: relay.marker)
+        futures = [ex.submit(hello, str(n)) for n in range(3)]
+        assert [future.result(WAIT_S) for future in futures] == [f"Hello {n}" for n in range(3)]
+        assert marker.result(WAIT_S) == "Hello marker"
+
+
+def test_doubled_results_are_one(client_of: ClientOf) -> None:
+    relay = RepeatingRelay()
+    calls: list[str] = []
+    with Executor(EP, client=client_of(relay)) as ex:
+        future = ex.submit(hello, "x")
+        future.add_done_callback(lambda each: calls.append(each.result()))
+        assert future.result(WAIT_S) == "Hello x"
+        assert ex.submit(hello, "y").result(WAIT_S) == "Hello y"
+    assert calls == ["Hello x"]
+
+
+def test_results_streamed_again_after_a_reconnection_are_acknowledged(client_of: ClientOf) -> None:
+    relay = ForgetfulRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        assert ex.submit(hello, "x").result(WAIT_S) == "Hello x"
+        relay.until(lambda: relay.hellos == 2 and not relay.unacknowledged)
+        assert ex.submit(hello, "y").result(WAIT_S) == "Hello y"
+
+
+def test_a_group_that_is_added_while_the_stream_is_up(client_of: ClientOf) -> None:
+    with Executor(EP, client=client_of(EchoRelay())) as ex:
+        assert ex.submit(hello, "x").result(WAIT_S) == "Hello x"
+        ex.task_group_id = uuid.uuid4()
+        assert ex.submit(hello, "y").result(WAIT_S) == "Hello y"
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("statuses", [(503,), (429, 429), (503, 429, 503)])
+def test_a_submit_that_was_not_taken_is_sent_again(
+    client_of: ClientOf, statuses: tuple[int, ...]
+) -> None:
+    relay = BusyRelay(*statuses)
+    with Executor(EP, client=client_of(relay)) as ex:
+        assert ex.submit(hello, "x").result(WAIT_S) == "Hello x"
+    assert len(relay.submits) == len(statuses) + 1
+    assert len(relay.results) == 1
+
+
+def test_a_submit_that_may_have_been_taken_is_not_sent_again(client_of: ClientOf) -> None:
+    relay = BusyRelay(502)
+    with Executor(EP, client=client_of(relay)) as ex:
+        with pytest.raises(SubmissionUncertain, match="reload_tasks"):
+            ex.submit(hello, "x").result(WAIT_S)
+    assert len(relay.submits) == 1
+
+
+def test_it_is_sent_again_to_a_relay_that_takes_a_request_once(client_of: ClientOf) -> None:
+    relay = OnceRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        assert ex.submit(hello, "x").result(WAIT_S) == "Hello x"
+        relay.statuses = [502]
+        assert ex.submit(hello, "y").result(WAIT_S) == "Hello y"
+    assert relay.submits[1].request_id == relay.submits[2].request_id
+    assert relay.submits[0].request_id != relay.submits[1].request_id
+
+
+def test_a_relay_that_hangs_up() -> None:
+    with hanging_up() as (url, heard):
+        client = Client(url, "t", patience_s=1)
+        ex = Executor(EP, client=client)
+        fid = str(uuid.uuid4())
+        with pytest.raises(SubmissionUncertain):
+            ex.submit_to_registered_function(fid).result(WAIT_S)
+        ex.shutdown()
+        client.close()
+    assert sum(b"/submit" in request for request in heard) == 1
+
+
+def test_a_relay_that_is_not_there() -> None:
+    client = Client("http://127.0.0.1:9", "t", patience_s=0.3)
+    ex = Executor(EP, client=client)
+    with pytest.raises(RelayUnreachable, match=r"127\.0\.0\.1:9 does not answer"):
+        ex.submit(hello, "x").result(WAIT_S)
+    ex.shutdown()
+    client.close()
+
+
+def test_an_unknown_endpoint_ends_the_whole_batch(client_of: ClientOf) -> None:
+    with Executor(EP, client=client_of(NoSuchEndpointRelay())) as ex:
+        for future in [ex.submit(hello, "x") for _ in range(3)]:
+            with pytest.raises(EndpointNotFound) as caught:
+                future.result(WAIT_S)
+            assert caught.value.code == "ENDPOINT_NOT_FOUND"
+            assert caught.value.status == 404
+
+
+def test_an_unknown_function(client_of: ClientOf) -> None:
+    with Executor(EP, client=client_of(EchoRelay())) as ex:
+        with pytest.raises(FunctionNotFound):
+            ex.submit_to_registered_function(uuid.uuid4()).result(WAIT_S)
+
+
+def test_a_stream_that_is_refused_ends_futures(client_of: ClientOf) -> None:
+    with Executor(EP, client=client_of(RefusingRelay())) as ex:
+        for _ in range(2):  # the second finds the stream refused already
+            with pytest.raises(AuthenticationError, match=r"revoked; run `mep login`"):
+                ex.submit(hello, "x").result(WAIT_S)
+
+
+def test_a_payload_above_the_limit_is_not_sent(client_of: ClientOf) -> None:
+    relay = EchoRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        with pytest.raises(PayloadTooLarge) as caught:
+            ex.submit(len, b"x" * 11 * 2**20).result(WAIT_S)
+    assert caught.value.code == "TASK_PAYLOAD_TOO_LARGE"
+    assert relay.submits == []
+
+
+def test_arguments_that_cannot_be_serialized(client_of: ClientOf) -> None:
+    with Executor(EP, client=client_of(EchoRelay())) as ex:
+        with pytest.raises(SerializationError, match="generator"):
+            ex.submit(len, (n for n in "ab")).result(WAIT_S)
+
+
+def test_a_function_that_does_not_load_over_there(client_of: ClientOf) -> None:
+    relay = EchoRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        fid = ex.register_function(hello)
+        function = relay.functions[fid]
+        relay.functions[fid] = type(function)(function_name="bad", function_code="7\n01\nbm90")
+        with pytest.raises(DeserializationFailed):
+            ex.submit_to_registered_function(fid, "x").result(WAIT_S)
+
+
+def test_mistakes_are_told_at_once(client_of: ClientOf) -> None:
+    with pytest.raises(ValueError, match="no endpoint id"):
+        Executor("not-a-uuid")
+    with pytest.raises(TypeError, match="JSON"):
+        Executor(EP, user_endpoint_config={"x": object()})
+    with pytest.raises(TypeError, match="keys"):
+        Executor(EP, user_endpoint_config={1: 2})  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match="JSONDatum"):
+        Executor(EP, result_serializers=["JSONDatum"])
+    with pytest.raises(CredentialsError, match="mep login"):
+        Executor(EP).submit(hello, "x")
+    ex = Executor(EP, client=client_of(EchoRelay()), label="mine")
+    with pytest.raises(TypeError, match="not a int"):
+        ex.submit(3)  # type: ignore[arg-type]
+    assert repr(ex) == f"<Executor 'mine' at {EP}>"
+    ex.shutdown()
+    with pytest.raises(RuntimeError, match="shut down"):
+        ex.submit(hello, "x")
+
+
+def test_the_configuration_is_replaced_not_changed() -> None:
+    ex = Executor(EP, user_endpoint_config={"a": 1})
+    assert ex.user_endpoint_config == {"a": 1}
+    with pytest.raises(TypeError):
+        ex.user_endpoint_config["a"] = 2  # type: ignore[index]
+
+
+# --- cancel, shutdown, reload ---------------------------------------------------------------------
+
+
+def test_a_task_that_was_not_sent_is_never_sent(client_of: ClientOf) -> None:
+    relay = SlowRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        first = ex.submit(hello, "first")
+        relay.until(lambda: len(relay.submits) == 1)
+        second, third = ex.submit(hello, "second"), ex.submit(hello, "third")
+        assert second.cancel()
+        assert second.cancel()
+        with pytest.raises(concurrent.futures.CancelledError):
+            second.result()
+        relay.go.set()
+        assert (first.result(WAIT_S), third.result(WAIT_S)) == ("Hello first", "Hello third")
+        assert not first.cancel()
+    assert len(relay.results) == 2
+    assert relay.cancelled == []
+
+
+def test_a_sent_task_is_cancelled_at_the_relay(client_of: ClientOf) -> None:
+    relay = HoardingRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        future = ex.submit(hello, "x")
+        relay.until(lambda: relay.groups)
+        assert future.cancel()
+        done, _ = concurrent.futures.wait([future], timeout=WAIT_S)
+        assert done == {future}
+        assert future.cancelled()
+        assert "cancelled" in repr(future)
+        relay.until(lambda: relay.cancelled == relay.groups[ex.task_group_id])
+
+
+def test_a_task_cancelled_while_its_submit_is_under_way(client_of: ClientOf) -> None:
+    relay = SlowRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        future = ex.submit(hello, "x")
+        relay.until(lambda: relay.submits)
+        assert future.cancel()
+        relay.go.set()
+        relay.until(lambda: relay.cancelled)
+    assert relay.cancelled == relay.groups[ex.task_group_id]
+
+
+def test_shutdown_waits_for_what_was_submitted(client_of: ClientOf) -> None:
+    ex = Executor(EP, client=client_of(EchoRelay()))
+    futures = [ex.submit(hello, str(n)) for n in range(300)]
+    ex.shutdown()
+    assert all(future.done() for future in futures)
+    assert "shut down" in repr(ex)
+
+
+def test_shutdown_without_waiting_still_delivers(client_of: ClientOf) -> None:
+    ex = Executor(EP, client=client_of(EchoRelay()))
+    future = ex.submit(hello, "x")
+    ex.shutdown(wait=False)
+    assert future.result(WAIT_S) == "Hello x"
+
+
+def test_shutdown_that_cancels(client_of: ClientOf) -> None:
+    relay = HoardingRelay()
+    ex = Executor(EP, client=client_of(relay))
+    futures = [ex.submit(hello, str(n)) for n in range(10)]
+    relay.until(lambda: relay.groups)
+    ex.shutdown(cancel_futures=True)
+    assert all(future.cancelled() for future in futures)
+
+
+def test_threads_end_with_the_last_executor(client_of: ClientOf) -> None:
+    client = client_of(EchoRelay())
+    with Executor(EP, client=client) as ex:
+        assert ex.submit(hello, "x").result(WAIT_S) == "Hello x"
+        ours = [t for t in threading.enumerate() if t.name.startswith("mep-")]
+        assert {thread.name for thread in ours} == {"mep-submitter", "mep-results"}
+    for thread in ours:
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
+
+
+def test_reloaded_tasks(client_of: ClientOf) -> None:
+    relay = EchoRelay()
+    client = client_of(relay)
+    with Executor(EP, client=client) as ex:
+        saved = ex.task_group_id
+        assert ex.reload_tasks() == []
+        assert [ex.submit(hello, str(n)).result(WAIT_S) for n in range(3)] == [
+            "Hello 0",
+            "Hello 1",
+            "Hello 2",
+        ]
+        with pytest.raises(ZeroDivisionError):
+            ex.submit(div0).result(WAIT_S)
+    last = relay.groups[saved][2]
+    ended = relay.results.pop(last)
+    with Executor(EP, client=client, task_group_id=saved) as again:
+        futures = again.reload_tasks()
+        assert [future.result(WAIT_S) for future in futures[:2]] == ["Hello 0", "Hello 1"]
+        assert isinstance(futures[3].exception(WAIT_S), ZeroDivisionError)
+        assert not futures[2].done()
+        assert again.reload_tasks()[2] is futures[2]
+        relay.results[last] = relay.unacknowledged[last] = ended
+        ex2 = again.submit(hello, "new")  # its submit makes the relay stream what is open
+        assert ex2.result(WAIT_S) == "Hello new"
+        assert futures[2].result(WAIT_S) == "Hello 2"
+
+
+def test_a_forked_child_starts_afresh(client_of: ClientOf) -> None:
+    relay = SlowRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        pending = ex.submit(hello, "parent")
+        relay.until(lambda: relay.submits)
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:  # pragma: no cover
+            try:
+                fresh = ex.submit(hello, "child")
+                os.write(write, fresh.result(WAIT_S).encode() + b";")
+                os.write(write, type(pending.exception(WAIT_S)).__name__.encode())
+            finally:
+                os._exit(0)
+        os.close(write)
+        relay.until(lambda: len(relay.submits) == 2)
+        relay.go.set()
+        with os.fdopen(read, "rb") as pipe:
+            assert pipe.read() == b"Hello child;MEPError"
+        os.waitpid(child, 0)
+        assert pending.result(WAIT_S) == "Hello parent"
+
+
+def test_a_process_that_ends_sends_what_was_submitted(client_of: ClientOf) -> None:
+    import subprocess
+    import sys
+
+    relay = EchoRelay()
+    client = client_of(relay)
+    program = f"""
+from mep_sdk import Executor
+ex = Executor({EP!r})
+for n in range(200):
+    ex.submit(pow, n, 2)
+"""
+    environment = {**os.environ, "MEP_RELAY_URL": client.relay_url, "MEP_TOKEN": "t"}
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert len(relay.results) == 200
+
+
+def test_error_classes_survive_pickling() -> None:
+    import pickle
+
+    error = EndpointNotFound(404, "ENDPOINT_NOT_FOUND", "no such endpoint")
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.status) == (EndpointNotFound, str(error), 404)
+    assert isinstance(again, MEPError)
