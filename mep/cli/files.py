@@ -60,15 +60,15 @@ def read_foreign(path: Path) -> bytes | None:
 
 
 def directory(path: Path, mode: int, owner: tuple[int, int] | None = None) -> None:
-    """Make a directory, or correct mode and owner of one that is there.
-
-    Parents that are missing are made as public or as private as it is.
+    """Make a directory, with parents that all may pass, or correct mode and owner of one that is.
 
     Raises:
         OSError: it cannot be made.
     """
-    if not path.parent.exists():
-        directory(path.parent, 0o755 if mode & 0o055 else 0o700)
+    for parent in reversed(path.parents):
+        if not parent.exists():
+            parent.mkdir()
+            parent.chmod(0o755 if owner is not None or mode & 0o005 else 0o700)
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
