@@ -31,7 +31,7 @@ def main() -> int:
     except KeyboardInterrupt:
         say("interrupted")
         return 130
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     return 0

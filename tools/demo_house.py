@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import pwd
+import re
 import secrets
 import select
 import shutil
@@ -30,6 +31,7 @@ RECORD: Final = "demo.json"
 SERVICE_ACCOUNTS: Final = ("mep", "mep-map")
 DOMAIN: Final = "demo.example"
 NAME: Final = "demo"
+UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 TEMPLATE: Final = """\
 display_name: {{ LABEL|default("demonstration") }}
@@ -125,24 +127,15 @@ def take_down(record: Record) -> None:
 
 
 def _stop(top: Path) -> None:
-    """Stop the endpoint, if it was configured, and remove what it left in a home."""
+    """Stop the endpoint, if it runs, and remove what its user endpoints left in a home."""
     environment = site_environment(top)
     listed = json.loads(command(BIN / "mep", "list", "--json", **environment))
-    if not listed:
-        return
-    done = subprocess.run(
-        [str(BIN / "mep"), "status", NAME, "--json"],
-        env={**os.environ, **environment},
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    endpoints = json.loads(done.stdout)["user_endpoints"] if done.stdout else []
-    if listed[0]["running"]:
+    if any(endpoint["running"] for endpoint in listed):
         command(BIN / "mep", "stop", NAME, **environment)
     if not ROOT:
-        for endpoint in endpoints:
-            shutil.rmtree(Path.home() / ".mep" / endpoint["id"], ignore_errors=True)
+        for audit in top.rglob("audit.log"):
+            for name in set(UUID.findall(audit.read_text())):
+                shutil.rmtree(Path.home() / ".mep" / name, ignore_errors=True)
 
 
 def _end(pid: int, started: str) -> None:
