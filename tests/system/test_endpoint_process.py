@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from endpoint_house import TOKEN, ForgetfulRelay, Site, source, tasks
+from endpoint_house import TOKEN, ForgetfulRelay, Site, source, tasks, until
 
 from mep.wire import codes
 from mep.wire.tasks import Function, Result
@@ -85,9 +85,9 @@ def test_kill_9_and_a_new_process(site: Site) -> None:
     link.send(tasks("done"))
     assert ids(link.next(Results)) == ["done"]
     link.send(tasks("runs", "waits", function=function))
-    running = link.next(States).changes
-    while "runs" not in [change.task_id for change in running]:
-        running = link.next(States).changes
+    assert [change.task_id for change in link.next(States).changes] == ["runs"]
+    until((site.home / "count").exists)
+    until(lambda: (site.home / "count").read_text() == "runs\n")
     process.popen.send_signal(signal.SIGKILL)
     process.wait()
 
