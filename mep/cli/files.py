@@ -60,7 +60,9 @@ def read_foreign(path: Path) -> bytes | None:
 
 
 def directory(path: Path, mode: int, owner: tuple[int, int] | None = None) -> None:
-    """Make a directory, with parents that all may pass, or correct mode and owner of one that is.
+    """Make a directory, or correct mode and owner of one that is there.
+
+    All may pass the missing parents of a directory that has an owner or that all may pass.
 
     Raises:
         OSError: it cannot be made.

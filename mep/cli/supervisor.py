@@ -119,7 +119,7 @@ class Supervisor:
             return False
         how = f"signal {-status}" if status < 0 else f"status {status}"
         if not self._was_ready:
-            self._fail(f"the {child.name} ended at once, with {how}; its reason is above")
+            self._fail(f"the {child.name} ended at once, with {how}; what it said is in the log")
             return False
         self._say(f"the {child.name} ended with {how}; starting it again")
         if child is self._manager:
