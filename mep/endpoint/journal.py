@@ -4,9 +4,10 @@ One append-only file, ``journal``, in the user endpoint's directory, no fsync (i
 process, not the machine), and one lock so that no two processes serve one user endpoint.
 
 A record is ``>II`` (length, CRC-32) and a msgpack body: :class:`Started`, :class:`Returned`,
-:class:`Ended` or :class:`Committed`. A task is recorded as started before it leaves for a worker, its result before
-it leaves for the relay. Reading stops at the first record that is cut or damaged: only the last
-write can be. What has been committed is dropped by rewriting the file when that is worth it.
+:class:`Ended` or :class:`Committed`. A task is recorded as started before it leaves for a worker,
+its result before it leaves for the relay. Reading stops at the first record that is cut or
+damaged: only the last write can be. What has been committed is dropped by rewriting the file when
+that is worth it.
 """
 
 import fcntl
