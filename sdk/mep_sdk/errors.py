@@ -200,6 +200,7 @@ _REFUSALS: dict[str, type[RelayError]] = {
     codes.INVALID_REQUEST: InvalidRequest,
     codes.INVALID_UUID: InvalidRequest,
     codes.TASK_PAYLOAD_TOO_LARGE: PayloadTooLarge,
+    codes.INTERNAL_ERROR: RelayError,
 }
 
 _STATUSES: dict[int, tuple[type[RelayError], str]] = {
