@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from cli_site import pids_gone
-
 from mep_sdk import Client
 
 pytestmark = pytest.mark.root
