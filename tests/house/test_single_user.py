@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from house import BIN, Relay
 from mep_sdk import Executor
 from mep_sdk.errors import MEPError
@@ -81,7 +80,7 @@ def test_its_owner_sees_it(owner: Owner) -> None:
     status = json.loads(owner.mep("status", "mine", "--json"))
     assert status["warden"]["pid"]
     for pid in (status["warden"]["pid"], status["manager"]["pid"]):
-        assert os.stat(f"/proc/{pid}").st_uid in {owner.account.pw_uid, 0}
+        assert Path(f"/proc/{pid}").stat().st_uid in {owner.account.pw_uid, 0}
         fields = dict(
             line.split(":\t", 1)
             for line in Path(f"/proc/{pid}/status").read_text().splitlines()

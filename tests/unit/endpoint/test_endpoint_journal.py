@@ -49,6 +49,16 @@ def test_a_task_from_start_to_commit(tmp_path: Path) -> None:
     assert (tmp_path / "journal").stat().st_size == 0
 
 
+def test_a_task_that_came_back_unbegun_is_not_lost(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.starting(["a", "b", "c"])
+    journal.returned(["b", "c", "never seen"])
+    journal.starting(["c"])
+    assert [journal.has_started(i) for i in "abc"] == [True, False, True]
+    journal.close()
+    assert left(tmp_path) == ({}, {"a", "c"})
+
+
 def test_committed_results_are_dropped_from_a_large_file(tmp_path: Path) -> None:
     journal = Journal(tmp_path, compact_bytes=10_000)
     journal.starting(["stays"])
