@@ -3,7 +3,10 @@
 import json
 import os
 import pwd
+import subprocess
+import sys
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -12,8 +15,11 @@ from mep.cli.errors import DONE, FAILED, CliError
 from mep.cli.site import Site, configured_site
 
 if TYPE_CHECKING:
-    from mep.root.mapping import Finding
+    from mep.callout.mapping import Finding
     from mep.root.policy import Policy
+    from mep.root.refusal import Refusal
+
+CALLOUT_S = 30.0
 
 Identity = dict[str, str]
 
@@ -92,11 +98,12 @@ def decide(place: Site, identities: list[Identity]) -> Verdict:
     from mep.manager.config import read_text
     from mep.manager.site import POLICY
     from mep.root import policy as root
+    from mep.root.refusal import ConfigError
 
     try:
         policy = root.parse(read_text(place.file(POLICY)))
-    except root.PolicyError as error:
-        raise CliError(f"{place.file(POLICY)}: {error}") from error
+    except ConfigError as error:
+        raise CliError(f"{place.etc}: {error}") from error
     if not place.privileged:
         return _owner(policy, identities)
     verdict = Verdict()
@@ -109,50 +116,64 @@ def decide(place: Site, identities: list[Identity]) -> Verdict:
 def _owner(policy: "Policy", identities: list[Identity]) -> Verdict:
     """A single-user endpoint's mapping: the owner is the owner."""
     ids = [one["id"] for one in identities]
-    mine = [one for one in ids if one in (policy.owner or [])]
+    mine = [one for one in ids if one in policy.owner]
     if not mine:
         return Verdict(
             code="IDENTITY_NOT_MAPPED",
             message="This is a single-user endpoint of somebody else.",
-            detail=f"owner in policy.toml is {policy.owner or []}",
+            detail=f"owner in policy.toml is {policy.owner}",
         )
     return Verdict(rule="owner", identity_id=mine[0], account=pwd.getpwuid(os.getuid()).pw_name)
 
 
 def _map(place: Site, policy: "Policy", identities: list[Identity], verdict: Verdict) -> None:
+    from mep.callout.mapping import Finding
     from mep.manager.config import read_text
-    from mep.root import mapping
-    from mep.root.refusal import Refusal
+    from mep.manager.site import PARENT
 
     path = place.file(policy.mapping)
-    try:
-        rules = mapping.compile_document(json.loads(read_text(path)))
-    except (ValueError, mapping.MappingError) as error:
-        raise CliError(f"{path}: {error}") from error
-
-    def run(command: list[str], counted: list[Identity]) -> list[tuple[str, str]]:
-        from mep.root import callout
-
-        if verdict.account is not None:
-            return []  # decided already: the warden would not ask
-        try:
-            account = pwd.getpwnam(policy.callout_user)
-        except KeyError:
-            raise CliError(f"there is no account {policy.callout_user} to run callouts") from None
-        return callout.run(account, command, counted)
-
-    try:
-        for finding in mapping.explain(rules, identities, run):
-            verdict.findings.append(finding)
-            if finding.output is not None and verdict.account is None:
-                verdict.rule, verdict.account = finding.rule, finding.output
-                verdict.identity_id = finding.identity_id
-    except Refusal as refusal:
-        _refuse(verdict, refusal)
-        return
-    if verdict.account is None:
+    parent = json.loads(read_text(place.file(PARENT)))
+    question = {
+        "mapping": read_text(path),
+        "endpoint_id": parent["endpoint_id"],
+        "identities": identities,
+        "explain": True,
+    }
+    said = _ask(policy.callout_user, question)
+    verdict.findings = [Finding(**finding) for finding in said["findings"]]
+    if "error" in said:
+        raise CliError(f"{path}: {said['error']}")
+    if said["mapped"]:
+        verdict.rule = verdict.findings[-1].rule
+        verdict.identity_id, verdict.account = said["mapped"]
+    else:
         verdict.code = "IDENTITY_NOT_MAPPED"
         verdict.message = "No rule of the site's identity mapping matches."
+
+
+def _ask(user: str, question: dict[str, Any]) -> Any:
+    """What the program says that the warden asks, run as the same account."""
+    import mep
+
+    program = Path(mep.__file__).parent / "callout" / "__main__.py"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", str(program)],
+            input=json.dumps(question).encode(),
+            stdout=subprocess.PIPE,
+            user=user,
+            group=pwd.getpwnam(user).pw_gid,
+            extra_groups=[],
+            cwd="/",
+            env={"LANG": "C.UTF-8"},
+            timeout=CALLOUT_S,
+            check=True,
+        )
+    except KeyError:
+        raise CliError(f"there is no account {user} to look people up as") from None
+    except (OSError, subprocess.SubprocessError) as error:
+        raise CliError(f"identities cannot be looked up: {error}") from error
+    return json.loads(done.stdout)
 
 
 def _judge(policy: "Policy", verdict: Verdict) -> None:
@@ -166,7 +187,7 @@ def _judge(policy: "Policy", verdict: Verdict) -> None:
         _refuse(verdict, refusal)
 
 
-def _refuse(verdict: Verdict, refusal: Any) -> None:
+def _refuse(verdict: Verdict, refusal: "Refusal") -> None:
     verdict.code, verdict.message, verdict.detail = refusal.code, refusal.message, refusal.detail
 
 

@@ -141,9 +141,7 @@ class NodePool:
         self._poll.add(woken.fileno(), lambda _events: self._drop(woken))
         self._wake = wake
         if self._settings.lifeline is not None:
-            self._poll.add(
-                self._settings.lifeline, lambda _events: self._finish(_ALONE)
-            )
+            self._poll.add(self._settings.lifeline, lambda _events: self._finish(_ALONE))
         return sock
 
     @staticmethod
