@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
+import mep
 from mep.cli.errors import DONE, FAILED, CliError
 from mep.cli.site import Site, configured_site
 
@@ -19,14 +20,15 @@ if TYPE_CHECKING:
 
 Identity = dict[str, str]
 
+CALLOUT_S: Final = 30.0
+
 
 @dataclass
 class Verdict:
     """What the warden would decide."""
 
-    findings: "list[Finding]" = field(default_factory=list)
-    rule: str | None = None
-    """JSON path of the rule that decided."""
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    """What each rule said, up to the one that decided: see :class:`mep.callout.mapping.Finding`."""
     identity_id: str | None = None
     account: str | None = None
     code: str | None = None
@@ -34,7 +36,7 @@ class Verdict:
     message: str = ""
     """What the user would read."""
     detail: str = ""
-    """What the audit log would say besides."""
+    """What the audit log would say."""
 
 
 @click.command
@@ -50,8 +52,8 @@ class Verdict:
 def command(name: str, identity: IO[bytes], as_json: bool) -> int:
     """Show which account an identity becomes on NAME, by which rule, and what the policy says.
 
-    Every rule is shown, with why it did or did not match; the first that matches decides. The code
-    is the warden's own. The exit status is 1 when a start would be refused.
+    Rules are shown in order, with why they did or did not match, up to the first that matches: it
+    decides. The code is the warden's own. The exit status is 1 when a start would be refused.
 
     \b
     Examples:
@@ -124,7 +126,7 @@ def _owner(policy: "Policy", identities: list[Identity]) -> Verdict:
             message="This is a single-user endpoint of somebody else.",
             detail=f"owner in policy.toml is {policy.owner}",
         )
-    return Verdict(rule="owner", identity_id=mine[0], account=pwd.getpwuid(os.getuid()).pw_name)
+    return Verdict(identity_id=mine[0], account=pwd.getpwuid(os.geteuid()).pw_name)
 
 
 def _ask(place: Site, policy: "Policy", identities: list[Identity]) -> dict[str, Any]:
@@ -162,12 +164,12 @@ def _ask(place: Site, policy: "Policy", identities: list[Identity]) -> dict[str,
 
 
 def _judge(policy: "Policy", verdict: Verdict) -> None:
-    from mep.root import policy as root
+    from mep.root.policy import serve
     from mep.root.refusal import Refusal
 
     assert verdict.account is not None
     try:
-        root.serve(policy, verdict.account)
+        serve(policy, verdict.account)
     except Refusal as refusal:
         verdict.code, verdict.message, verdict.detail = (
             refusal.code,
@@ -197,13 +199,12 @@ def _show(verdict: Verdict, identities: list[Identity]) -> None:
                 f"{escape(names[one['id']])}: status {escape(one['status'])}: not counted"
             )
     for finding in verdict.findings:
-        decides = finding.rule == verdict.rule and finding.identity_id == verdict.identity_id
-        sign = "[bold green]=>[/]" if decides else "  "
-        result = f" -> {escape(finding.output)}" if finding.output is not None else ""
-        who = escape(names.get(finding.identity_id, finding.identity_id))
-        source = f" ({escape(finding.source)})" if finding.source else ""
-        console.print(f"{sign} {escape(finding.rule)}  {who}{source}: {finding.why}{result}")
-        console.print(f"      {escape(finding.text)}", style="dim")
+        output = finding["output"]
+        sign, result = ("[green]=>[/]", f" -> {escape(output)}") if output else ("  ", "")
+        who = escape(names.get(finding["identity_id"], finding["identity_id"]))
+        source = f" ({escape(finding['source'])})" if finding["source"] else ""
+        console.print(f"{sign} {escape(finding['rule'])}  {who}{source}: {finding['why']}{result}")
+        console.print(f"      {escape(finding['text'])}", style="dim")
     if verdict.account is not None:
         console.print(f"account: [bold]{escape(verdict.account)}[/]")
     if verdict.code:
