@@ -161,6 +161,8 @@ class Site:
     name: str
     relay: Relay
     accounts: dict[str, str]
+    manager: str
+    callout: str
     process: "subprocess.Popen[str] | None" = None
     endpoint_id: str = ""
 
@@ -177,6 +179,10 @@ class Site:
 
     def configure(self) -> None:
         self.mep("configure", self.name, "--relay-url", self.relay.url)
+        policy = (self.etc / "policy.toml").read_text()
+        policy = policy.replace('manager_user = "mep"', f'manager_user = "{self.manager}"')
+        policy = policy.replace('callout_user = "mep-map"', f'callout_user = "{self.callout}"')
+        (self.etc / "policy.toml").write_text(policy)
         (self.etc / "user_config_template.yaml.j2").write_text(TEMPLATE)
         (self.etc / "user_config_schema.json").write_text(json.dumps(SCHEMA))
         self.map(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mep.cli import examples
+from mep.manager import packets
 from mep.root import messages
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
@@ -120,7 +121,7 @@ def packet_from(
         cwd="/",
     )
     assert done.returncode == 0, done.stderr
-    return messages.parse_reply(done.stdout)
+    return packets.parse_reply(done.stdout)
 
 
 def child_of(pid: int) -> int:
