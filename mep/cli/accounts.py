@@ -19,22 +19,30 @@ class Account:
     gid: int
 
 
-def manager_account(name: str = MANAGER) -> Account:
+def manager_account(manager: str = MANAGER, callout: str = CALLOUT) -> Account:
     """The account that the manager runs as.
 
     Raises:
-        CliError: it does not exist; the message has the line that makes it.
+        CliError: one of the two does not exist; the message has the line that makes it.
     """
-    missing = [account for account in (name, CALLOUT) if not _exists(account)]
-    if missing:
-        raise CliError(
-            f"this machine has no account {' and no account '.join(missing)}; make "
-            f"{'it' if len(missing) == 1 else 'them'} with:  {creation(missing)}"
-        )
-    entry = pwd.getpwnam(name)
+    if absent := missing(manager, callout):
+        raise CliError(absent)
+    entry = pwd.getpwnam(manager)
     if entry.pw_uid == 0:
-        raise CliError(f"the manager's account {name} is root; it must be one without privilege")
+        raise CliError(f"the manager's account {manager} is root; it must have no privilege")
     return Account(entry.pw_uid, entry.pw_gid)
+
+
+def missing(*names: str) -> str:
+    """Which of these accounts do not exist, with the line that makes them; else nothing."""
+    absent = [name for name in names if not _exists(name)]
+    if not absent:
+        return ""
+    it = "it" if len(absent) == 1 else "them"
+    return (
+        f"this machine has no account {' and no account '.join(absent)}; make {it} with:  "
+        f"{creation(absent)}"
+    )
 
 
 def creation(names: list[str]) -> str:

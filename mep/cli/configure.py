@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from mep.cli import examples
-from mep.cli.accounts import manager_account
+from mep.cli.accounts import CALLOUT, MANAGER, missing
 from mep.cli.errors import CliError
 from mep.cli.files import directory
 from mep.cli.site import Site, site
@@ -79,8 +79,6 @@ def command(
     place = site(name)
     _check_kind(place, multi_user)
     url = check_relay_url(relay_url)
-    if place.privileged:
-        manager_account()
     if place.etc.exists():
         raise CliError(f"{place.etc} exists already; edit its files, or remove it to begin anew")
     settings: dict[str, object] = {"relay_url": url, "multi_user": place.privileged}
@@ -154,6 +152,8 @@ def _tell(place: Site) -> None:
     name = place.name
     print(f"made {'multi' if place.privileged else 'single'}-user endpoint {name} in {place.etc}")
     print("next:")
+    if place.privileged and (absent := missing(MANAGER, CALLOUT)):
+        print(f"  {absent}")
     if place.privileged:
         print(f"  edit identity_mapping.json: it maps nobody yet; see {EXAMPLE_MAPPING}")
         print(f"  mep map {name} --identity FILE      which account an identity becomes")

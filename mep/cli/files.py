@@ -60,7 +60,9 @@ def read_foreign(path: Path) -> bytes | None:
 
 
 def directory(path: Path, mode: int, owner: tuple[int, int] | None = None) -> None:
-    """Make a directory, with parents that all may pass, or correct mode and owner of one that is.
+    """Make a directory, or correct mode and owner of one that is there.
+
+    All may pass the missing parents of a directory that has an owner or that all may pass.
 
     Raises:
         OSError: it cannot be made.
@@ -68,7 +70,7 @@ def directory(path: Path, mode: int, owner: tuple[int, int] | None = None) -> No
     for parent in reversed(path.parents):
         if not parent.exists():
             parent.mkdir()
-            parent.chmod(0o755 if owner is not None else 0o700)
+            parent.chmod(0o755 if owner is not None or mode & 0o005 else 0o700)
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

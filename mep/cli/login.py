@@ -1,6 +1,8 @@
 """``mep login``, ``mep logout``, ``mep whoami``: a token stored for scripts."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +37,14 @@ def login(relay_url: str, ca_file: Path | None, token_file: str | None) -> None:
     """
     from mep_sdk import auth
 
-    peer = Peer(auth.usable_url(relay_url), str(ca_file.resolve()) if ca_file else None)
+    with _sentences():
+        url = auth.usable_url(relay_url)
     token = tokens.needed(token_file, "your token")
-    answer = Relay(peer, token).whoami()
-    where = auth.store(auth.Credentials(peer.url, token, peer.ca_file))
-    print(f"logged in to {peer.url} as {_name(answer)}; stored in {where}")
+    ca = str(ca_file.resolve()) if ca_file else None
+    answer = Relay(Peer(url, ca), token).whoami()
+    with _sentences():
+        where = auth.store(auth.Credentials(url, token, ca))
+    print(f"logged in to {url} as {_name(answer)}; stored in {where}")
 
 
 @click.command
@@ -62,7 +67,8 @@ def whoami(as_json: bool) -> None:
     """
     from mep_sdk import auth
 
-    found = auth.find()
+    with _sentences():
+        found = auth.find()
     answer = Relay(Peer(found.relay_url, found.ca_file), found.token).whoami()
     if as_json:
         print(json.dumps(answer, indent=2))
@@ -70,6 +76,17 @@ def whoami(as_json: bool) -> None:
     print(f"{_name(answer)} at {found.relay_url}")
     for identity in answer.get("identity_set", []):
         print(f"  {identity.get('id', '?')}  {identity.get('username', '')}")
+
+
+@contextlib.contextmanager
+def _sentences() -> Iterator[None]:
+    """The SDK's sentences about credentials are fit for whoever typed the command."""
+    from mep_sdk.errors import CredentialsError
+
+    try:
+        yield
+    except CredentialsError as error:
+        raise CliError(str(error)) from error
 
 
 def _name(answer: dict[str, Any]) -> str:

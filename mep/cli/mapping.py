@@ -7,30 +7,28 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
+import mep
 from mep.cli.errors import DONE, FAILED, CliError
 from mep.cli.site import Site, configured_site
 
 if TYPE_CHECKING:
-    from mep.callout.mapping import Finding
     from mep.root.policy import Policy
-    from mep.root.refusal import Refusal
-
-CALLOUT_S = 30.0
 
 Identity = dict[str, str]
+
+CALLOUT_S: Final = 30.0
 
 
 @dataclass
 class Verdict:
     """What the warden would decide."""
 
-    findings: "list[Finding]" = field(default_factory=list)
-    rule: str | None = None
-    """JSON path of the rule that decided."""
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    """What each rule said, up to the one that decided: see :class:`mep.callout.mapping.Finding`."""
     identity_id: str | None = None
     account: str | None = None
     code: str | None = None
@@ -38,7 +36,7 @@ class Verdict:
     message: str = ""
     """What the user would read."""
     detail: str = ""
-    """What the audit log would say besides."""
+    """What the audit log would say."""
 
 
 @click.command
@@ -54,8 +52,8 @@ class Verdict:
 def command(name: str, identity: IO[bytes], as_json: bool) -> int:
     """Show which account an identity becomes on NAME, by which rule, and what the policy says.
 
-    Every rule is shown, with why it did or did not match; the first that matches decides. The code
-    is the warden's own. The exit status is 1 when a start would be refused.
+    Rules are shown in order, with why they did or did not match, up to the first that matches: it
+    decides. The code is the warden's own. The exit status is 1 when a start would be refused.
 
     \b
     Examples:
@@ -97,18 +95,23 @@ def decide(place: Site, identities: list[Identity]) -> Verdict:
     """
     from mep.manager.config import read_text
     from mep.manager.site import POLICY
-    from mep.root import policy as root
+    from mep.root.policy import parse
     from mep.root.refusal import ConfigError
 
     try:
-        policy = root.parse(read_text(place.file(POLICY)))
+        policy = parse(read_text(place.file(POLICY)))
     except ConfigError as error:
-        raise CliError(f"{place.etc}: {error}") from error
+        raise CliError(f"{place.file(POLICY)}: {error}") from error
     if not place.privileged:
         return _owner(policy, identities)
-    verdict = Verdict()
-    _map(place, policy, identities, verdict)
-    if verdict.account is not None:
+    answer = _ask(place, policy, identities)
+    if "error" in answer:
+        raise CliError(f"{place.file(policy.mapping)}: {answer['error']}")
+    verdict = Verdict(answer["findings"], answer["id"] or None, answer["output"] or None)
+    if verdict.account is None:
+        verdict.code = "IDENTITY_NOT_MAPPED"
+        verdict.message = "No rule of the site maps this identity to an account."
+    else:
         _judge(policy, verdict)
     return verdict
 
@@ -123,72 +126,56 @@ def _owner(policy: "Policy", identities: list[Identity]) -> Verdict:
             message="This is a single-user endpoint of somebody else.",
             detail=f"owner in policy.toml is {policy.owner}",
         )
-    return Verdict(rule="owner", identity_id=mine[0], account=pwd.getpwuid(os.getuid()).pw_name)
+    return Verdict(identity_id=mine[0], account=pwd.getpwuid(os.geteuid()).pw_name)
 
 
-def _map(place: Site, policy: "Policy", identities: list[Identity], verdict: Verdict) -> None:
-    from mep.callout.mapping import Finding
+def _ask(place: Site, policy: "Policy", identities: list[Identity]) -> dict[str, Any]:
+    """The process that the warden asks, as the account that it runs as."""
+    from mep.cli.accounts import manager_account
     from mep.manager.config import read_text
-    from mep.manager.site import PARENT
+    from mep.manager.site import PARENT, load_parent
 
-    path = place.file(policy.mapping)
-    parent = json.loads(read_text(place.file(PARENT)))
+    account = manager_account(policy.callout_user, policy.manager_user)
+    known = place.file(PARENT).exists()
     question = {
-        "mapping": read_text(path),
-        "endpoint_id": parent["endpoint_id"],
+        "mapping": read_text(place.file(policy.mapping)),
+        "endpoint_id": load_parent(place.etc).endpoint_id if known else "not-registered",
         "identities": identities,
         "explain": True,
     }
-    said = _ask(policy.callout_user, question)
-    verdict.findings = [Finding(**finding) for finding in said["findings"]]
-    if "error" in said:
-        raise CliError(f"{path}: {said['error']}")
-    if said["mapped"]:
-        verdict.rule = verdict.findings[-1].rule
-        verdict.identity_id, verdict.account = said["mapped"]
-    else:
-        verdict.code = "IDENTITY_NOT_MAPPED"
-        verdict.message = "No rule of the site's identity mapping matches."
-
-
-def _ask(user: str, question: dict[str, Any]) -> Any:
-    """What the program says that the warden asks, run as the same account."""
-    import mep
-
     program = Path(mep.__file__).parent / "callout" / "__main__.py"
-    try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", str(program)],
-            input=json.dumps(question).encode(),
-            stdout=subprocess.PIPE,
-            user=user,
-            group=pwd.getpwnam(user).pw_gid,
-            extra_groups=[],
-            cwd="/",
-            env={"LANG": "C.UTF-8"},
-            timeout=CALLOUT_S,
-            check=True,
-        )
-    except KeyError:
-        raise CliError(f"there is no account {user} to look people up as") from None
-    except (OSError, subprocess.SubprocessError) as error:
-        raise CliError(f"identities cannot be looked up: {error}") from error
-    return json.loads(done.stdout)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(program)],
+        input=json.dumps(question).encode(),
+        capture_output=True,
+        env={},
+        cwd="/",
+        timeout=CALLOUT_S,
+        check=False,
+        start_new_session=True,
+        user=account.uid,
+        group=account.gid,
+        extra_groups=[],
+    )
+    if done.returncode != 0:
+        raise CliError(f"mep.callout failed: {done.stderr.decode(errors='replace').strip()}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def _judge(policy: "Policy", verdict: Verdict) -> None:
-    from mep.root import policy as root
+    from mep.root.policy import serve
     from mep.root.refusal import Refusal
 
     assert verdict.account is not None
     try:
-        root.serve(policy, verdict.account)
+        serve(policy, verdict.account)
     except Refusal as refusal:
-        _refuse(verdict, refusal)
-
-
-def _refuse(verdict: Verdict, refusal: "Refusal") -> None:
-    verdict.code, verdict.message, verdict.detail = refusal.code, refusal.message, refusal.detail
+        verdict.code, verdict.message, verdict.detail = (
+            refusal.code,
+            refusal.message,
+            refusal.detail,
+        )
 
 
 def _record(number: int, raw: Any) -> Identity:
@@ -212,17 +199,16 @@ def _show(verdict: Verdict, identities: list[Identity]) -> None:
                 f"{escape(names[one['id']])}: status {escape(one['status'])}: not counted"
             )
     for finding in verdict.findings:
-        decides = finding.rule == verdict.rule and finding.identity_id == verdict.identity_id
-        sign = "[bold green]=>[/]" if decides else "  "
-        result = f" -> {escape(finding.output)}" if finding.output is not None else ""
-        who = escape(names.get(finding.identity_id, finding.identity_id))
-        source = f" ({escape(finding.source)})" if finding.source else ""
-        console.print(f"{sign} {escape(finding.rule)}  {who}{source}: {finding.why}{result}")
-        console.print(f"      {escape(finding.text)}", style="dim")
+        output = finding["output"]
+        sign, result = ("[green]=>[/]", f" -> {escape(output)}") if output else ("  ", "")
+        who = escape(names.get(finding["identity_id"], finding["identity_id"]))
+        source = f" ({escape(finding['source'])})" if finding["source"] else ""
+        console.print(f"{sign} {escape(finding['rule'])}  {who}{source}: {finding['why']}{result}")
+        console.print(f"      {escape(finding['text'])}", style="dim")
     if verdict.account is not None:
         console.print(f"account: [bold]{escape(verdict.account)}[/]")
     if verdict.code:
-        detail = f" ({escape(verdict.detail)})" if verdict.detail != verdict.message else ""
+        detail = f" ({escape(verdict.detail)})" if verdict.detail else ""
         console.print(f"[bold red]refused[/] {verdict.code}: {escape(verdict.message)}{detail}")
     else:
         console.print("policy.toml: [green]served[/]")

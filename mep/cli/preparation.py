@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from mep.cli.accounts import MANAGER, Account, manager_account
+from mep.cli.accounts import CALLOUT, MANAGER, Account, manager_account
 from mep.cli.errors import CliError
 from mep.cli.files import directory, replace
 from mep.cli.site import Site
@@ -86,7 +86,10 @@ def owner_of(place: Site) -> Account | None:
     """
     if not place.privileged:
         return None
-    return manager_account(str(policy(place).get("manager_user", MANAGER)))
+    said = policy(place)
+    return manager_account(
+        str(said.get("manager_user", MANAGER)), str(said.get("callout_user", CALLOUT))
+    )
 
 
 def policy(place: Site) -> dict[str, Any]:

@@ -4,13 +4,15 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from mep.cli import tokens
 from mep.cli.errors import CliError
 from mep.cli.site import Site, configured_site
+
+SHOWN_LINES: Final = 12
 
 
 @click.command
@@ -89,6 +91,7 @@ def _detached(place: Site) -> dict[str, Any]:
     reading, writing = os.pipe()
     log_flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     log = os.open(place.detached_log, log_flags, 0o600)
+    before = os.fstat(log).st_size
     try:
         subprocess.Popen(
             [
@@ -110,5 +113,13 @@ def _detached(place: Site) -> dict[str, Any]:
         said = pipe.read()
     answer = json.loads(said) if said else {"error": "it ended without a word"}
     if "error" in answer:
-        raise CliError(f"{place.name} did not start: {answer['error']} (log: {place.detached_log})")
+        raise CliError(f"{place.name} did not start: {answer['error']}{_log_since(place, before)}")
     return dict(answer)
+
+
+def _log_since(place: Site, offset: int) -> str:
+    """The last lines that its processes wrote, for whoever cannot see them."""
+    with place.detached_log.open("rb") as file:
+        file.seek(offset)
+        lines = file.read().decode("utf-8", "replace").splitlines()[-SHOWN_LINES:]
+    return "".join(f"\n  {line}" for line in (*lines, f"(log: {place.detached_log})"))

@@ -16,10 +16,12 @@ from mep.endpoint.engines.base import Callbacks, Engine, EngineError, Surroundin
 from mep.endpoint.errors import ConfigRefused, EngineFailed, StartError
 from mep.wire import codes, handover, limits
 from mep.wire.settings import SettingsError
+from mep.wire.tasks import StateChange
 
 if TYPE_CHECKING:
     from mep.endpoint.app import Endpoint
     from mep.endpoint.journal import Journal
+    from mep.endpoint.mailbox import Mailbox
 
 BuildEngine = Callable[[dict[str, Any], Surroundings, Callbacks], Engine]
 _PR_SET_DUMPABLE: Final = 4
@@ -108,7 +110,7 @@ def _serve(received: handover.Handover, build: BuildEngine, report: Report) -> i
         prepared.facts.user_endpoint_id,
         limits.PAYLOAD,
     )
-    callbacks = Callbacks(_recorder(journal), mailbox.moved, mailbox.ended)
+    callbacks = Callbacks(_recorder(journal), _mover(journal, mailbox), mailbox.ended)
     inherited = journal.inherit()
     engine = _started(build, prepared.config.engine, surroundings, callbacks)
     try:
@@ -141,6 +143,23 @@ def _run(endpoint: "Endpoint", report: Report) -> int:
         report.fail(codes.START_FAILED, f"the relay refused the user endpoint: {error.message}")
         return 3
     return 0
+
+
+def _mover(journal: "Journal", mailbox: "Mailbox") -> Callable[[Sequence[StateChange]], None]:
+    """The engine's ``moved``: what came back unbegun leaves the ledger before it goes out again."""
+    import logging
+
+    from mep.endpoint.journal import JournalError
+
+    def moved(changes: Sequence[StateChange]) -> None:
+        back = [change.task_id for change in changes if change.state == "waiting-for-nodes"]
+        try:
+            journal.returned(back)
+        except JournalError as error:
+            logging.getLogger(__name__).warning("%s", error.strerror)
+        mailbox.moved(changes)
+
+    return moved
 
 
 def _recorder(journal: "Journal") -> Callable[[Sequence[str]], None]:

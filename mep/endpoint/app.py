@@ -6,16 +6,14 @@ tasks, spool results before they are sent, forget them when the relay has them, 
 
 import asyncio
 import logging
-import math
 import signal
-import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from mep.endpoint.custody import Custody, failed
 from mep.endpoint.engines.base import Engine, EngineError
 from mep.endpoint.events import Events
-from mep.endpoint.idle import IdleLimits, IdleWatch
+from mep.endpoint.idle import IdleLimits, IdleTimer
 from mep.endpoint.journal import Journal, JournalError
 from mep.endpoint.mailbox import Mailbox
 from mep.endpoint.outbox import Outbox
@@ -33,8 +31,6 @@ GRACE_S: Final = 4.0
 """For running tasks after SIGTERM; the warden kills after ten seconds."""
 FLUSH_S: Final = 2.0
 """For the last results to be acknowledged; the spool keeps what is not."""
-STATUS_S: Final = 1.0
-"""The status file follows changes no closer than this."""
 
 
 class Endpoint:
@@ -66,11 +62,11 @@ class Endpoint:
         self._mailbox = mailbox
         self._journal = journal
         self._up = up
-        self._heartbeat_s = heartbeat_s
-        self._report_tasks = config.high_assurance
+        self._report_tasks = (
+            config.high_assurance or prepared.parent.settings.get("high_assurance") is True
+        )
         self._events = Events(facts.events_socket, facts.user_endpoint_id)
         self._status = StatusFile(prepared.directory, facts.user_endpoint_id, config.display_name)
-        self._status_due: asyncio.TimerHandle | None = None
         self._custody = Custody(prepared.permits, inherited)
         self._outbox = Outbox()
         self._relay = Relay(
@@ -83,12 +79,12 @@ class Endpoint:
             self._link_changed,
         )
         idle = IdleLimits.of(heartbeat_s, config.idle_heartbeats_soft, config.idle_heartbeats_hard)
-        self._idle = IdleWatch(idle, time.monotonic())
-        self._idle_timer: asyncio.TimerHandle | None = None
+        self._idle = IdleTimer(idle, heartbeat_s, self._ask_to_leave, self._give_up)
         self._asked_to_leave = False
         self._asking: asyncio.Task[bool] | None = None
         self._stopping = False
         self._reason = ""
+        self._grace_s = GRACE_S
         self._stop_wanted = asyncio.Event()
         self._acknowledged = asyncio.Event()
 
@@ -149,7 +145,7 @@ class Endpoint:
         if self._stopping:
             return
         self._asked_to_leave = False
-        self._idle.moved(time.monotonic())
+        self._idle.moved()
         taken = self._custody.take(message.functions, message.tasks)
         self._report("task-received", taken.tasks)
         self._ended(taken.refused)
@@ -162,7 +158,7 @@ class Endpoint:
             self._ended([failed(task.task_id, failure) for task in taken.tasks])
 
     def _forget(self, task_ids: Sequence[str]) -> None:
-        self._idle.moved(time.monotonic())
+        self._idle.moved()
         known = self._custody.commit(task_ids)
         try:
             self._journal.committed(known)
@@ -182,7 +178,7 @@ class Endpoint:
         changes, results = self._mailbox.take()
         if not changes and not results:
             return
-        self._idle.moved(time.monotonic())
+        self._idle.moved()
         moved = [change for change in changes if self._custody.task(change.task_id)]
         self._outbox.add_states(moved)
         if self._report_tasks:
@@ -221,41 +217,15 @@ class Endpoint:
     # --- idle, status
 
     def _settle(self) -> None:
-        """After every change: look at the idle clock, wake the sender, note the status."""
-        now = time.monotonic()
-        self._idle.holding(self._custody.count, now)
-        self._watch_idle(self._idle.next_check())
+        """After every change: wake the sender, look at the idle clock, note the status."""
         self._relay.wake()
-        if self._status_due is None and not self._stopping:
-            loop = asyncio.get_running_loop()
-            self._status_due = loop.call_later(STATUS_S, self._write_status)
-
-    def _watch_idle(self, at: float) -> None:
-        if self._idle_timer is not None and self._idle_timer.when() <= at:
-            return
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-            self._idle_timer = None
-        if not math.isinf(at):
-            # loop.time() and time.monotonic() are the same clock (asyncio.BaseEventLoop.time).
-            self._idle_timer = asyncio.get_running_loop().call_at(at, self._check_idle)
-
-    def _check_idle(self) -> None:
-        self._idle_timer = None
-        now = time.monotonic()
-        match self._idle.verdict(now):
-            case "stay":
-                self._watch_idle(self._idle.next_check())
-            case "soft":
-                self._events.send("idle")
-                self._ask_to_leave()
-                self._watch_idle(now + self._heartbeat_s)
-            case "hard":
-                self._give_up()
-                self._stop("nothing moved for too long")
+        if not self._stopping:
+            self._idle.holding(self._custody.count)
+            self._status.write_soon(self._figures)
 
     def _ask_to_leave(self) -> None:
         """Without a link, nothing can be on its way, and nothing is held: just leave."""
+        self._events.send("idle")
         if not self._relay.up:
             self._stop("idle")
             return
@@ -268,20 +238,20 @@ class Endpoint:
         )
         failure = Failure(codes.ENDPOINT_LOST, message)
         self._ended([failed(task_id, failure) for task_id in self._custody.active])
+        self._stop("nothing moved for too long", grace_s=0)
 
-    def _write_status(self) -> None:
-        self._status_due = None
+    def _figures(self) -> dict[str, Any]:
         engine = self._engine.status()
-        self._status.write(
-            state="stopping" if self._stopping else "running",
-            link=self._relay.up,
-            waiting=engine.waiting,
-            running=engine.running,
-            workers=engine.workers,
-            active=len(self._custody.active),
-            unacknowledged=len(self._custody.unacknowledged),
-            detail=engine.detail,
-        )
+        return {
+            "state": "running",
+            "link": self._relay.up,
+            "waiting": engine.waiting,
+            "running": engine.running,
+            "workers": engine.workers,
+            "active": len(self._custody.active),
+            "unacknowledged": len(self._custody.unacknowledged),
+            "detail": engine.detail,
+        }
 
     def _report(self, event: str, tasks: Iterable[Task | None]) -> None:
         """Tell the audit log, where the site asks for every task."""
@@ -293,24 +263,23 @@ class Endpoint:
 
     # --- the end
 
-    def _stop(self, reason: str) -> None:
+    def _stop(self, reason: str, grace_s: float = GRACE_S) -> None:
         if not self._stopping:
             log.info("stopping: %s", reason)
             self._stopping = True
             self._reason = reason
+            self._grace_s = grace_s
             self._stop_wanted.set()
 
     async def _shut_down(self) -> None:
         """Close the engine, spool and send what comes of it."""
         self._stopping = True
+        self._idle.cancel()
         self._events.send("stopping", text=self._reason)
-        await asyncio.to_thread(self._engine.close, GRACE_S)
+        await asyncio.to_thread(self._engine.close, self._grace_s)
         self._drain()
         if self._relay.up and not self._custody.all_acknowledged:
             await self._flush()
-        for timer in (self._idle_timer, self._status_due):
-            if timer is not None:
-                timer.cancel()
         self._status.write(state="ended", reason=self._reason, link=False)
         self._events.close()
 

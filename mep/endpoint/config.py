@@ -50,7 +50,8 @@ class UserEndpointConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         Meta(description="Ids of the functions that may run. Besides the manager's own list."),
     ] = None
     high_assurance: Annotated[
-        bool, Meta(description="Report every task to the manager's audit log.")
+        bool,
+        Meta(description="Report every task to the manager's audit log. Or set in config.yaml."),
     ] = False
     debug: Annotated[bool, Meta(description="Log at debug level.")] = False
     heartbeat_threshold: Annotated[float | None, Meta(description=_NO_EFFECT)] = None

@@ -3,10 +3,11 @@
 One append-only file, ``journal``, in the user endpoint's directory, no fsync (it survives the
 process, not the machine), and one lock so that no two processes serve one user endpoint.
 
-A record is ``>II`` (length, CRC-32) and a msgpack body: :class:`Started`, :class:`Ended` or
-:class:`Committed`. A task is recorded as started before it leaves for a worker, its result before
-it leaves for the relay. Reading stops at the first record that is cut or damaged: only the last
-write can be. What has been committed is dropped by rewriting the file when that is worth it.
+A record is ``>II`` (length, CRC-32) and a msgpack body: :class:`Started`, :class:`Returned`,
+:class:`Ended` or :class:`Committed`. A task is recorded as started before it leaves for a worker,
+its result before it leaves for the relay. Reading stops at the first record that is cut or
+damaged: only the last write can be. What has been committed is dropped by rewriting the file when
+that is worth it.
 """
 
 import fcntl
@@ -42,6 +43,12 @@ class Started(Message, frozen=True, tag="s"):
     task_ids: tuple[str, ...]
 
 
+class Returned(Message, frozen=True, tag="r"):
+    """These tasks had left for a worker and came back without having begun."""
+
+    task_ids: tuple[str, ...]
+
+
 class Ended(Message, frozen=True, tag="e"):
     """How these tasks ended."""
 
@@ -54,7 +61,7 @@ class Committed(Message, frozen=True, tag="c"):
     task_ids: tuple[str, ...]
 
 
-Record = Started | Ended | Committed
+Record = Started | Returned | Ended | Committed
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Record)
 
@@ -97,6 +104,18 @@ class Journal:
         with self._mutex:
             self._append(Started(tuple(task_ids)))
             self._started.update(task_ids)
+
+    def returned(self, task_ids: Sequence[str]) -> None:
+        """Undo :meth:`starting` of tasks that no worker began, before they are offered again.
+
+        Raises:
+            JournalError: the disk does not take it; another process would call them lost.
+        """
+        with self._mutex:
+            back = tuple(self._started.intersection(task_ids))
+            if back:
+                self._append(Returned(back))
+                self._started.difference_update(back)
 
     def has_started(self, task_id: str) -> bool:
         """Whether the task may have begun, and has no result yet."""
@@ -209,6 +228,8 @@ class Journal:
         match record:
             case Started(task_ids):
                 self._started.update(task_ids)
+            case Returned(task_ids):
+                self._started.difference_update(task_ids)
             case Ended(results):
                 self._started.difference_update(result.task_id for result in results)
                 self._results.update((result.task_id, result) for result in results)

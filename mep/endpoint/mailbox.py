@@ -1,10 +1,13 @@
 """From the engine's threads into the event loop: one wake-up per batch, in order."""
 
-import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from mep.wire.tasks import Result, StateChange
+
+if TYPE_CHECKING:
+    import asyncio  # 10 ms that the engine's start need not wait for
 
 
 class Mailbox:
@@ -17,7 +20,7 @@ class Mailbox:
         self._wake: Callable[[], None] | None = None
         self._called = False
 
-    def attach(self, loop: asyncio.AbstractEventLoop, drain: Callable[[], None]) -> None:
+    def attach(self, loop: "asyncio.AbstractEventLoop", drain: Callable[[], None]) -> None:
         """From now on `drain` is called in `loop` after something arrived."""
         with self._mutex:
             self._wake = lambda: _call_soon(loop, drain)
@@ -53,7 +56,7 @@ class Mailbox:
         wake()
 
 
-def _call_soon(loop: asyncio.AbstractEventLoop, drain: Callable[[], None]) -> None:
+def _call_soon(loop: "asyncio.AbstractEventLoop", drain: Callable[[], None]) -> None:
     # After the loop's end nobody listens; what was said is taken by the last, direct drain.
     if not loop.is_closed():
         loop.call_soon_threadsafe(drain)

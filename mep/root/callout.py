@@ -19,8 +19,8 @@ _SECONDS: Final = 10
 _PROGRAM: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "callout/__main__.py")
 
 
-def ask(user: str, mapping: bytes, endpoint: str, people: list[dict[str, str]]) -> list[str]:
-    """Id and account name of the identity that `mapping` maps first; nothing where there is none.
+def ask(user: str, mapping: bytes, endpoint: str, people: list[dict[str, str]]) -> tuple[str, str]:
+    """Id and account name of the identity that `mapping` maps first; two empty strings for none.
 
     With no identities it says whether `mapping` can be used.
 
@@ -42,11 +42,11 @@ def ask(user: str, mapping: bytes, endpoint: str, people: list[dict[str, str]]) 
         answer = json.loads(os.pread(said, 65536, 0))
         if "error" in answer:
             raise ConfigError(clean(answer["error"]))
-        found: list[str] = answer["mapped"]
-        if found and (found[0] not in [one["id"] for one in people] or type(found[1]) is not str):
+        identity, name = answer["id"], answer["output"]
+        if identity not in ["", *(one["id"] for one in people)] or not isinstance(name, str):
             raise ConfigError("an answer about somebody else")
     except (OSError, ValueError, LookupError, TypeError, subprocess.SubprocessError) as error:
         raise ConfigError(f"identity mapping: {error}") from error
     finally:
         os.close(said)
-    return found
+    return identity, name

@@ -76,16 +76,17 @@ def _decide(site: Site, grant: Grant) -> tuple[str, pwd.struct_passwd]:
     try:
         if site.owner:
             mine = [one["id"] for one in counted if one["id"] in policy.owner]
-            mapped = [mine[0], manager.pw_name] if mine else []
+            identity, name = (mine[0], manager.pw_name) if mine else ("", "")
         else:
-            mapped = callout.ask(policy.callout_user, site.mapping, site.endpoint_id, counted)
+            user, endpoint = policy.callout_user, site.endpoint_id
+            identity, name = callout.ask(user, site.mapping, endpoint, counted)
     except ConfigError as error:
         message = "The site's identity mapping does not work at the moment."
         raise Refusal("IDENTITY_NOT_MAPPED", message, error) from error
-    if not mapped:
+    if not name:
         message = "No rule of the site maps your identity to an account; ask its administrator."
         raise Refusal("IDENTITY_NOT_MAPPED", message)
-    return mapped[0], manager if site.owner else serve(policy, mapped[1])
+    return identity, manager if site.owner else serve(policy, name)
 
 
 def _sections(

@@ -27,8 +27,7 @@ pool ->
 ``returned``   [task_id, ...]
 =============  =======================================================================  ========
 
-``spec object``: ``{}``, or any of ``serializers`` (ids for the result, in order of preference) and
-``resources`` (the resource specification, as the user gave it).
+``spec object``: ``{}``, or ``serializers`` (ids for the result, in order of preference).
 
 Credits: ``hello`` announces how many tasks the pool takes at once; each result or returned task
 gives one back. The interchange never has more than that outstanding at one pool. A pool hands

@@ -10,9 +10,10 @@ from typing import Any, Callable, Deque, Dict, List
 
 from mep.wire.frames import FrameError, header
 from mep.worker.channel import Channel
+from mep.worker.execute import Call, Outcome
 from mep.worker.forkserver import ForkServer
 from mep.worker.recent import Recent
-from mep.worker.worker import CANNOT_SPEAK, Call, Outcome
+from mep.worker.worker import CANNOT_SPEAK
 
 Ended = Callable[[Outcome], None]
 LOG_TAIL = 4096

@@ -108,8 +108,6 @@ class _Server:
         woken.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-        import dill  # noqa: F401 - here once, for all workers
-
         from mep.worker import worker
 
         worker.open_user_path()

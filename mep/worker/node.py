@@ -2,15 +2,13 @@
 
 Single threaded but for zmq's own thread. Everything that a turn of the loop produced leaves in one
 message a kind. Tasks are handed to workers in the order in which they came, and counted in a
-file before each hand-over (:class:`Begun`), so that whoever survives this process knows exactly
-which tasks a worker may have seen.
+file before each hand-over (:mod:`mep.worker.begun`), so that whoever survives this process knows
+exactly which tasks a worker may have seen.
 """
 
-import mmap
 import os
 import signal
 import socket
-import struct
 import sys
 import time
 from collections import deque
@@ -19,10 +17,12 @@ from typing import Any, Deque, Dict, List, NamedTuple, Optional
 import zmq
 
 from mep.wire.frames import FrameError, header, hello, parse
+from mep.worker.begun import Begun
 from mep.worker.crew import Crew, Poll, cancelled
+from mep.worker.execute import Call, Limits, Outcome
 from mep.worker.forkserver import ForkServer
 from mep.worker.threads import ThreadCrew
-from mep.worker.worker import Call, Limits, Outcome
+from mep.worker.worker import open_user_path
 
 _COPY_BELOW = 64 * 1024
 _FAREWELL_MS = 1000
@@ -42,28 +42,12 @@ class Settings(NamedTuple):
     credit: int
     """Tasks that it takes at once."""
     limits: Dict[str, int]
-    """See :class:`mep.worker.worker.Limits`."""
+    """See :class:`mep.worker.execute.Limits`."""
     working_dir: str
     lifeline: Optional[int]
     """Descriptor of a pipe that the user endpoint holds open for as long as it lives."""
     heartbeat_period: float
     heartbeat_threshold: float
-
-
-class Begun:
-    """How many tasks have been handed to workers, readable after the death of this process."""
-
-    _NUMBER = struct.Struct("=Q")
-
-    def __init__(self, path: str) -> None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.ftruncate(descriptor, self._NUMBER.size)
-        self._map = mmap.mmap(descriptor, self._NUMBER.size)
-        os.close(descriptor)
-
-    def set(self, count: int) -> None:
-        """The first `count` tasks that this pool was given may have begun."""
-        self._NUMBER.pack_into(self._map, 0, count)
 
 
 class _Queued(NamedTuple):
@@ -105,11 +89,11 @@ class NodePool:
         self._leave()
         return 0
 
-    # --- set-up ---------------------------------------------------------------------------------
-
     def _hire(self, forks: Optional[ForkServer]) -> "Crew | ThreadCrew":
         limits = Limits(**self._settings.limits)
         if forks is None:
+            open_user_path()
+            os.chdir(self._settings.working_dir)
             return ThreadCrew(self._poll, self._settings.workers, limits, self._results.append)
         log_prefix = os.path.join(self._settings.directory, "workers", self._settings.pool_id)
         return Crew(
@@ -161,8 +145,6 @@ class NodePool:
                 settings.credit,
             )
         )
-
-    # --- the loop's steps -----------------------------------------------------------------------
 
     def _wait(self) -> None:
         """Until something happens or a heartbeat is due.
@@ -228,8 +210,6 @@ class NodePool:
         self._crew.close()
         self._socket.close(linger=0 if self._end == _ALONE else _FAREWELL_MS)
         self._context.term()
-
-    # --- what the interchange says --------------------------------------------------------------
 
     def _obey(self, frames: List[bytes]) -> None:
         kind, fields = parse(frames[0])

@@ -11,8 +11,8 @@ from collections import deque
 from typing import Deque, Dict, Set, Tuple
 
 from mep.worker.crew import Ended, Poll, cancelled
+from mep.worker.execute import Call, Function, Limits, Outcome, load, run
 from mep.worker.recent import Recent
-from mep.worker.worker import Call, Function, Limits, Outcome, load, run
 
 
 class ThreadCrew:
@@ -28,6 +28,7 @@ class ThreadCrew:
         self._began: Dict[str, float] = {}
         self._abandoned: Set[str] = set()
         self._threads = 0
+        self._pid = os.getpid()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         poll.add(self._wake, self._on_done)
 
@@ -70,7 +71,10 @@ class ThreadCrew:
     def _work(self) -> None:
         while True:
             call, function = self._calls.get()
-            self._done.append(run(call, function, self._limits))
+            outcome = run(call, function, self._limits)
+            if os.getpid() != self._pid:
+                os._exit(0)  # a child that the function forked came back here instead of ending
+            self._done.append(outcome)
             os.eventfd_write(self._wake, 1)
 
     def _on_done(self, _events: int) -> None:

@@ -22,6 +22,7 @@
     └── TaskExecutionFailed        traceback; the task ended badly, not by its own exception
         ├── StartRefused           the site did not start a user endpoint for you
         ├── ConfigurationRefused   user_endpoint_config, template, or engine
+        ├── ResourcesRefused       resource_specification asks for what this engine cannot give
         ├── WorkerLost             the process that ran the task died
         ├── EndpointLost           the user endpoint died
         ├── DeserializationFailed  the worker cannot load the function or its arguments
@@ -159,6 +160,10 @@ class ConfigurationRefused(TaskExecutionFailed):
     """The user endpoint did not come up with this ``user_endpoint_config``."""
 
 
+class ResourcesRefused(TaskExecutionFailed):
+    """The ``resource_specification`` asks for what the endpoint's engine cannot give."""
+
+
 class WorkerLost(TaskExecutionFailed):
     """The process that ran the task died; node, exit status and signal are in the message."""
 
@@ -200,6 +205,7 @@ _REFUSALS: dict[str, type[RelayError]] = {
     codes.INVALID_REQUEST: InvalidRequest,
     codes.INVALID_UUID: InvalidRequest,
     codes.TASK_PAYLOAD_TOO_LARGE: PayloadTooLarge,
+    codes.INTERNAL_ERROR: RelayError,
 }
 
 _STATUSES: dict[int, tuple[type[RelayError], str]] = {
@@ -224,6 +230,7 @@ _FAILURES: dict[str, type[TaskExecutionFailed]] = {
     codes.TEMPLATE_FAILED: ConfigurationRefused,
     codes.CONFIG_REFUSED: ConfigurationRefused,
     codes.ENGINE_FAILED: ConfigurationRefused,
+    codes.RESOURCES_REFUSED: ResourcesRefused,
     codes.WORKER_LOST: WorkerLost,
     codes.ENDPOINT_LOST: EndpointLost,
     codes.DESERIALIZATION_FAILED: DeserializationFailed,

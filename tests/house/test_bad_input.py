@@ -171,7 +171,7 @@ def test_an_invalid_mapping_keeps_the_old_one(site: Any) -> None:
         target.write_text(json.dumps(broken))
         with site.executor("alice", user_endpoint_config={"tag": "old mapping 2"}) as ex:
             assert ex.submit(hello).result(SOON_S) == "hello"
-        audit = (site.prefix / "var/log/mep-warden" / site.name / "audit.jsonl").read_text()
+        audit = (site.prefix / "var/log/mep-warden" / site.name / "audit.log").read_text()
         assert "mappings[0].match" in audit
     finally:
         target.write_text(good)

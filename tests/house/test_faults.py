@@ -17,10 +17,13 @@ def hello(n: int) -> int:
     return n
 
 
-def session() -> int:
+def endpoint_pid() -> int:
+    """The user endpoint that this task belongs to: the parent of its node pool."""
     import os
+    import pathlib
 
-    return os.getsid(0)
+    pool = pathlib.Path(f"/proc/{os.getsid(0)}/stat").read_text()
+    return int(pool.rpartition(")")[2].split()[1])
 
 
 def count(path: str, n: int) -> int:
@@ -54,13 +57,13 @@ def executions(log: Path) -> list[int]:
 
 def test_the_user_endpoint_outlives_manager_and_warden(site: Any) -> None:
     with site.executor("alice", user_endpoint_config={"tag": "outlive"}) as ex:
-        before = ex.submit(session).result(LONG_S)
+        before = ex.submit(endpoint_pid).result(LONG_S)
         for victim in ("manager", "warden"):
             old = site.pid(victim)
             kill9(old)
             until(lambda v=victim, o=old: (p := site.status()[v]["pid"]) and p != o, victim)
             assert alive(before)
-            assert ex.submit(session).result(LONG_S) == before
+            assert ex.submit(endpoint_pid).result(LONG_S) == before
         assert before in [item["pid"] for item in site.user_endpoints()]
 
 
@@ -74,7 +77,7 @@ def test_kill_the_user_endpoint_with_tasks_in_flight(site: Any) -> None:
     log = home(site, "alice") / f"count-{uuid.uuid4().hex}"
     total = 300
     with site.executor("alice", user_endpoint_config={"tag": "kill uep"}) as ex:
-        pid = ex.submit(session).result(LONG_S)
+        pid = ex.submit(endpoint_pid).result(LONG_S)
         futures = [ex.submit(slow_count, str(log), n) for n in range(total)]
         until(lambda: len(executions(log)) > 20, "some tasks ran")
         kill9(pid)
@@ -108,7 +111,7 @@ def test_kill_the_relay_with_tasks_in_flight(site: Any) -> None:
 
 def test_stop_ends_every_process(site: Any) -> None:
     with site.executor("alice", user_endpoint_config={"tag": "stop"}) as ex:
-        pid = ex.submit(session).result(LONG_S)
+        pid = ex.submit(endpoint_pid).result(LONG_S)
     pids = [site.pid("warden"), site.pid("manager"), pid]
     pids += [item["pid"] for item in site.user_endpoints()]
     site.stop()

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -121,6 +122,14 @@ class ForgetfulRelay:
         connection.read()
 
 
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for something that another process does and does not tell."""
+    deadline = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen"
+        threading.Event().wait(0.01)
+
+
 def source(body: str) -> bytes:
     return f"def run(payload):\n    {body}\n".encode()
 
@@ -163,6 +172,8 @@ class Site:
     options: dict[str, Any] = field(default_factory=dict)
     parent: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    runtime: dict[str, Any] = field(default_factory=dict)
+    command: tuple[str, ...] = (str(SCRIPT),)
     uid: int | None = None
     processes: list[Process] = field(default_factory=list)
 
@@ -184,7 +195,7 @@ class Site:
             "token": TOKEN.encode(),
             "facts": json.dumps(facts | self.facts).encode(),
             "options": json.dumps(self.options).encode(),
-            "runtime": b"{}",
+            "runtime": json.dumps(self.runtime).encode(),
             "template": self.template.encode(),
             "schema": self.schema,
             "environment": self.environment,
@@ -203,7 +214,7 @@ class Site:
         reader, writer = os.pipe()
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for fd in (memory, writer)]
         popen = subprocess.Popen(
-            [sys.executable, "-I", str(SCRIPT)],
+            [sys.executable, "-I", *self.command],
             cwd=self.home,
             env={"PATH": "/usr/bin:/bin", "HOME": str(self.home)},
             pass_fds=(3, 4),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mep import payload
-from mep.endpoint.engines.base import Callbacks, Surroundings
+from mep.endpoint.engines.base import Callbacks, EngineError, Surroundings
 from mep.endpoint.engines.build import build
 from mep.wire.tasks import Function, Result, StateChange, Task
 
@@ -24,12 +24,13 @@ class Harness:
         self.starting: list[str] = []
         self.moves: list[StateChange] = []
         self.results: list[Result] = []
+        self.disk_full = False
         self._changed = threading.Condition()
         self._functions: dict[str, Callable[..., Any]] = {}
         self._serial = 0
         surroundings = Surroundings(str(directory), "endpoint", "user-endpoint", max_result)
         callbacks = Callbacks(
-            self._recorder(self.starting), self._recorder(self.moves), self._recorder(self.results)
+            self._journal, self._recorder(self.moves), self._recorder(self.results)
         )
         self.engine = build(settings, surroundings, callbacks)
         self.engine.start()
@@ -41,6 +42,11 @@ class Harness:
                 self._changed.notify_all()
 
         return record
+
+    def _journal(self, task_ids: Sequence[str]) -> None:
+        if self.disk_full:
+            raise EngineError("the ledger cannot be written: No space left on device")
+        self._recorder(self.starting)(task_ids)
 
     def submit(self, function: Callable[..., Any], *args: Any) -> str:
         return self.submit_many(function, [args])[0]

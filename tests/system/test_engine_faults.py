@@ -42,7 +42,7 @@ def block_once(directory, name):
     import tempfile
 
     tempfile.mkstemp(prefix=f"{name}-", dir=directory)
-    while sum(entry.startswith(f"{name}-") for entry in os.listdir(directory)) < 2:  # noqa: PTH208
+    while sum(entry.startswith(f"{name}-") for entry in os.listdir(directory)) < 2:
         time.sleep(0.01)
     return "second"
 
@@ -241,9 +241,20 @@ def test_garbage_and_strangers_do_not_disturb_the_interchange(home, ran):
         assert harness.engine.status().workers == 1
 
 
+def test_a_ledger_that_cannot_be_written_ends_the_tasks_unrun(home, ran):
+    with engine(home, max_workers_per_node=1) as harness:
+        harness.disk_full = True
+        failure = harness.call(note, str(ran), "unrun").failure
+        assert failure.code == "ENGINE_FAILED"
+        assert "No space left" in failure.message
+        harness.disk_full = False
+        harness.call(note, str(ran), "run")
+        assert executions(ran) == {"run": 1}
+
+
 def test_a_worker_that_speaks_garbage_is_replaced(home):
     def babble():
-        for number in os.listdir("/proc/self/fd"):  # noqa: PTH208
+        for number in os.listdir("/proc/self/fd"):
             if int(number) >= 200 and stat.S_ISSOCK(os.fstat(int(number)).st_mode):
                 os.write(int(number), b"\xff" * 64)
         while True:
@@ -263,6 +274,13 @@ def test_the_directory_must_be_private(home):
     callbacks = Callbacks(lambda _: None, lambda _: None, lambda _: None)
     with pytest.raises(EngineError, match="chmod 700"):
         build({}, surroundings, callbacks).start()
+
+
+def test_a_directory_with_a_long_path(tmp_path):
+    directory = tmp_path / ("x" * 120)
+    directory.mkdir(mode=0o700)
+    with engine(directory, max_workers_per_node=1) as harness:
+        assert harness.value(os.getpid) != os.getpid()
 
 
 @pytest.mark.root

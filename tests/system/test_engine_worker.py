@@ -8,7 +8,7 @@ import pytest
 from engine_harness import Harness, as_in_a_script, engine
 
 from mep import payload
-from mep.wire.tasks import Function
+from mep.wire.tasks import Function, Task
 
 
 @pytest.fixture(scope="module")
@@ -293,12 +293,23 @@ def test_large_arguments_and_results(tmp_path):
 
 
 def test_result_serializers_are_tried_in_order(one):
-    from mep.wire.tasks import Task
-
     functions = [Function("js", payload.dump_function(as_in_a_script(add)))]
     task = Task("js-1", "js", "g", payload.dump_arguments((1, 2), {}), b"", ("11",))
     one.engine.submit(functions, [task])
     assert one.result("js-1").payload == payload.pack(["11\n3"])
+
+
+def test_resources_are_refused_in_words_and_an_empty_specification_is_none(one):
+    functions = [Function("res", payload.dump_function(as_in_a_script(add)))]
+    arguments = payload.dump_arguments((1, 2), {})
+    tasks = [
+        Task("res-1", "res", "g", arguments, b'{"num_nodes": 2}'),
+        Task("res-2", "res", "g", arguments, b"{}"),
+    ]
+    one.engine.submit(functions, tasks)
+    assert one.result("res-1").failure.code == "RESOURCES_REFUSED"
+    assert "resource_specification" in one.result("res-1").failure.message
+    assert payload.load_result(one.result("res-2").payload) == 3
 
 
 def test_more_functions_than_a_worker_remembers(tmp_path):
@@ -325,3 +336,35 @@ def test_the_other_engines(tmp_path, kind):
         assert {payload.load_result(harness.result(i).payload) for i in ids} == {
             2 * n for n in range(300)
         }
+
+
+def test_forking_in_a_thread(tmp_path):
+    def fork():
+        pid = os.fork()
+        return "child" if pid == 0 else os.waitpid(pid, 0)[1]
+
+    with engine(tmp_path, type="ThreadPoolEngine", max_workers=1) as harness:
+        assert harness.value(fork) == 0
+        assert harness.value(os.getcwd) == str(tmp_path / "tasks_working_dir")
+
+
+def test_pythonpath_reaches_functions_and_cannot_replace_the_workers_own_modules(
+    tmp_path, monkeypatch
+):
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "mine.py").write_text("value = 42\n")
+    (modules / "zmq.py").write_text("raise SystemExit('shadowed')\n")
+    (modules / "dill.py").write_text("raise SystemExit('shadowed')\n")
+    monkeypatch.setenv("PYTHONPATH", str(modules))
+
+    def use():
+        import mine
+
+        return mine.value
+
+    for kind in ("ProcessPoolEngine", "ThreadPoolEngine"):
+        directory = tmp_path / kind
+        directory.mkdir(mode=0o700)
+        with engine(directory, type=kind, max_workers=1) as harness:
+            assert harness.value(use) == 42

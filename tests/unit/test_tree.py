@@ -20,6 +20,7 @@ from jsonschema import Draft202012Validator
 
 import mep
 from mep.cli import examples
+from mep.manager import config
 from mep.wire.parent import Parent
 
 TOP = Path(__file__).parents[2]
@@ -190,3 +191,16 @@ def test_example_schema_refuses_other_options() -> None:
 
 def test_example_environment_sets_nothing_before_it_is_edited() -> None:
     assert yaml.safe_load(examples.text("user_environment.yaml")) is None
+
+
+def test_example_settings_become_the_example_parent() -> None:
+    decoded, warnings = config.decode(examples.text("config.yaml"))
+    assert warnings == ()
+    example = msgspec.json.decode((CONFIGS / "parent.json").read_bytes(), type=Parent)
+    made = config.parent(
+        examples.text("config.yaml"),
+        endpoint_id=example.endpoint_id,
+        name=example.endpoint_name,
+    )
+    assert made == example
+    assert decoded.multi_user

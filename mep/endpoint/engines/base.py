@@ -29,6 +29,8 @@ class Callbacks:
             engine ends each with ``ENGINE_FAILED`` and the error's sentence.
     """
     moved: Callable[[Sequence[StateChange]], None]
+    """``running``: a worker has the task. ``waiting-for-nodes`` after ``starting``: no worker has
+    had it, or it may run again; it has come back and will be passed to ``starting`` anew."""
     ended: Callable[[Sequence[Result]], None]
 
 
@@ -74,4 +76,8 @@ class Engine(Protocol):
         """A snapshot."""
 
     def close(self, grace_s: float) -> None:
-        """End workers and blocks; running tasks have `grace_s` seconds. Blocks until done."""
+        """End workers and blocks; running tasks have `grace_s` seconds. Blocks until done.
+
+        A task that a worker had is ended by then. Of one that no worker had nothing is said
+        any more: it is still whole, and whoever has it may hand it to the next engine.
+        """

@@ -15,14 +15,21 @@ from typing import Final
 from mep.endpoint.engines.base import Callbacks, EngineError, EngineStatus
 from mep.endpoint.engines.plan import Plan
 from mep.endpoint.interchange.blocks import Blocks
+from mep.endpoint.interchange.events import (
+    CancelAsked,
+    Submitted,
+)
 from mep.endpoint.interchange.inbox import Close, Command, Inbox
-from mep.endpoint.interchange.ledger import CancelAsked, Submitted
 from mep.endpoint.providers.base import Provider
 from mep.wire import codes
 from mep.wire.tasks import Failure, Function, Result, Task
 
 log = logging.getLogger(__name__)
 
+NO_RESOURCES: Final = (
+    "The endpoint's engine gives each task one worker and takes no resource_specification; "
+    "leave it out, or use an endpoint with an engine for MPI."
+)
 DIRECTORIES: Final = ("begun", "blocks", "workers")
 
 
@@ -54,7 +61,12 @@ class PoolEngine:
         self._thread.start()
 
     def submit(self, functions: Sequence[Function], tasks: Sequence[Task]) -> None:
-        """Take tasks over."""
+        """Take tasks over; those that ask for what this engine does not have end at once."""
+        refused = [task for task in tasks if asks_for_resources(task)]
+        if refused:
+            names = {task.task_id for task in refused}
+            tasks = [task for task in tasks if task.task_id not in names]
+            self._fail(refused, codes.RESOURCES_REFUSED, NO_RESOURCES)
         self._inbox.put(Submitted(functions, tasks))
 
     def cancel(self, task_ids: Sequence[str]) -> None:
@@ -66,9 +78,10 @@ class PoolEngine:
         return self._inbox.status
 
     def close(self, grace_s: float) -> None:
-        """End everything; what has not been started by then is not reported, see ``base``."""
+        """End everything; what no worker has had by then is not reported, see ``base``."""
         self._inbox.put(Close(grace_s))
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _prepare_directory(self) -> None:
         directory = Path(self._plan.directory)
@@ -108,8 +121,16 @@ class PoolEngine:
     def _refuse(self, command: Command) -> None:
         if not isinstance(command, Submitted):
             return
-        failure = Failure(codes.ENGINE_FAILED, self._broken)
+        self._fail(command.tasks, codes.ENGINE_FAILED, self._broken)
+
+    def _fail(self, tasks: Sequence[Task], code: str, message: str) -> None:
         now = time.time()
+        failure = Failure(code, message)
         self._callbacks.ended(
-            [Result(task.task_id, "failed", b"", failure, 0.0, now) for task in command.tasks]
+            [Result(task.task_id, "failed", b"", failure, 0.0, now) for task in tasks]
         )
+
+
+def asks_for_resources(task: Task) -> bool:
+    """Whether its resource specification says anything."""
+    return task.resource_specification.strip() not in (b"", b"{}", b"null")

@@ -65,7 +65,7 @@ def plan(
             provider.init_blocks, provider.min_blocks, provider.max_blocks, provider.parallelism
         )
         period, threshold = settings.heartbeat_period, settings.heartbeat_threshold
-        max_idle_s = float((settings.job_status_kwargs or {}).get("max_idletime", 120))
+        max_idle_s = settings.job_status_kwargs.max_idletime
         init = provider.worker_init
     else:
         workers = settings.max_workers or cores

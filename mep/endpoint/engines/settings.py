@@ -59,6 +59,16 @@ class LocalProviderSettings(_Section, frozen=True):
     ] = None
 
 
+class ScalingSettings(_Section, frozen=True):
+    """``job_status_kwargs:`` of an engine."""
+
+    max_idletime: Annotated[
+        Seconds, Meta(description="Seconds after which an idle block is ended.")
+    ] = 120.0
+    strategy: Annotated[str | None, Meta(description="As in the engine.", extra=NO_EFFECT)] = None
+    strategy_period: Annotated[float, Meta(description="Nothing is polled.", extra=NO_EFFECT)] = 5.0
+
+
 class _Common(_Section, frozen=True):
     type: str = "GlobusComputeEngine"
     label: Annotated[
@@ -109,10 +119,9 @@ class ComputeEngineSettings(_Common, frozen=True):
     heartbeat_threshold: Annotated[
         Seconds, Meta(description="Seconds of silence after which a node counts as lost.")
     ] = 120
-    job_status_kwargs: Annotated[
-        dict[str, Any] | None,
-        Meta(description="Of these, max_idletime: seconds after which an idle block is ended."),
-    ] = None
+    job_status_kwargs: Annotated[ScalingSettings, Meta(description="When blocks come and go.")] = (
+        ScalingSettings()
+    )
     encrypted: Annotated[
         bool, Meta(description="Local nodes use a private Unix socket.", extra=NO_EFFECT)
     ] = True

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mep.endpoint.engines.base import EngineStatus
-from mep.endpoint.interchange.ledger import CancelAsked, Submitted
+from mep.endpoint.interchange.events import (
+    CancelAsked,
+    Submitted,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,134 +7,33 @@ the ledger with exactly one :class:`~mep.wire.tasks.Result`, whatever dies in be
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
+from msgspec import Struct, field
+
+from mep.endpoint.interchange.events import (
+    CancelAsked,
+    CancelAt,
+    Event,
+    Finished,
+    Instruction,
+    Place,
+    PoolHeld,
+    PoolLost,
+    PoolUp,
+    Recall,
+    Report,
+    Returned,
+    Started,
+    Submitted,
+    Tell,
+    Unplaced,
+)
 from mep.endpoint.interchange.scheduler import Scheduler
 from mep.wire import codes
 from mep.wire.tasks import Failure, Function, Outcome, Result, StateChange, Task
 
-# --- events -------------------------------------------------------------------------------------
 
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """The endpoint hands tasks over."""
-
-    functions: Sequence[Function]
-    tasks: Sequence[Task]
-
-
-@dataclass(frozen=True, slots=True)
-class CancelAsked:
-    """The endpoint no longer wants these."""
-
-    task_ids: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class PoolUp:
-    """A node pool said hello."""
-
-    pool_id: str
-    workers: int
-    credit: int
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """Workers of this pool have these tasks: (task id, epoch seconds)."""
-
-    pool_id: str
-    tasks: Sequence[tuple[str, float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """Tasks of this pool ended."""
-
-    pool_id: str
-    results: Sequence[Result]
-
-
-@dataclass(frozen=True, slots=True)
-class Returned:
-    """A pool gives tasks back that no worker has seen."""
-
-    pool_id: str
-    task_ids: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class PoolHeld:
-    """A pool shall get nothing more."""
-
-    pool_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class PoolLost:
-    """A node pool is gone, with its workers.
-
-    `reason` ends the sentence "The node pool that ran this task ...". Of the tasks that it was
-    given, in order, the first `begun` may have been seen by a worker; None: any may have.
-    """
-
-    pool_id: str
-    reason: str
-    begun: int | None
-
-
-Event = Submitted | CancelAsked | PoolUp | Started | Finished | Returned | PoolHeld | PoolLost
-
-# --- instructions -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Send these to a pool; the functions are those that it does not have yet."""
-
-    pool_id: str
-    functions: list[Function]
-    tasks: list[Task]
-
-
-@dataclass(frozen=True, slots=True)
-class CancelAt:
-    """Ask a pool to end these tasks."""
-
-    pool_id: str
-    task_ids: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Recall:
-    """Ask a pool for these tasks back, if no worker has them yet."""
-
-    pool_id: str
-    task_ids: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Tell the endpoint how tasks ended."""
-
-    results: list[Result]
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """Tell the endpoint that tasks moved."""
-
-    changes: list[StateChange]
-
-
-Instruction = Place | CancelAt | Recall | Report | Tell
-
-# --- state --------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Entry:
+class _Entry(Struct, eq=False):
     task: Task
     losses: int = 0
     pool_id: str = ""
@@ -143,8 +42,7 @@ class _Entry:
     cancelled: bool = False
 
 
-@dataclass(slots=True)
-class _Pool:
+class _Pool(Struct, eq=False):
     entries: dict[str, _Entry] = field(default_factory=dict)
     functions: set[str] = field(default_factory=set)
     given: int = 0
@@ -204,6 +102,8 @@ class Ledger:
                 return self._finished(pool_id, results, now)
             case Returned(pool_id, task_ids):
                 return self._returned(pool_id, task_ids, now)
+            case Unplaced(task_ids, code, message):
+                return self._unplaced(task_ids, _failed(code, message), now)
             case PoolHeld(pool_id):
                 self._scheduler.hold(pool_id)
                 return []
@@ -232,8 +132,6 @@ class Ledger:
         entries = [entry for entry in self._waiting if self._is_waiting(entry)]
         self._waiting.clear()
         return [Report([self._end(entry, _failed(code, message), now) for entry in entries])]
-
-    # --- events -------------------------------------------------------------------------------
 
     def _submitted(
         self, functions: Sequence[Function], tasks: Sequence[Task], now: float
@@ -315,6 +213,16 @@ class Ledger:
         instructions: list[Instruction] = [Report(ended)] if ended else []
         return instructions + self._again([e for e in entries if not e.cancelled], now)
 
+    def _unplaced(self, task_ids: Sequence[str], how: "_End", now: float) -> list[Instruction]:
+        entries = [self._entries[task_id] for task_id in task_ids]
+        for entry in entries:
+            pool = self._pools[entry.pool_id]
+            del pool.entries[entry.task.task_id]
+            pool.functions.discard(entry.task.function_id)
+            pool.given -= 1
+            self._scheduler.free(entry.pool_id, 1)
+        return [Report([self._end(entry, how, now) for entry in entries])]
+
     def _pool_lost(
         self, pool_id: str, reason: str, begun: int | None, now: float
     ) -> list[Instruction]:
@@ -333,8 +241,6 @@ class Ledger:
                 ended.append(self._end(entry, lost, now))
         instructions: list[Instruction] = [Report(ended)] if ended else []
         return instructions + self._again(again, now)
-
-    # --- steps ----------------------------------------------------------------------------------
 
     def _next_waiting(self) -> _Entry | None:
         while self._waiting:
@@ -394,8 +300,7 @@ class Ledger:
         return Result(entry.task.task_id, how.outcome, b"", how.failure, 0.0, now)
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
+class _End(Struct, frozen=True):
     outcome: Outcome
     failure: Failure
 

@@ -8,21 +8,20 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import zmq
 
-from mep.endpoint.engines.base import Callbacks, EngineStatus
+from mep.endpoint.engines.base import Callbacks, EngineError, EngineStatus
 from mep.endpoint.engines.plan import Plan
 from mep.endpoint.interchange import talk
 from mep.endpoint.interchange.blocks import Blocks
-from mep.endpoint.interchange.inbox import Close, Command, Inbox
-from mep.endpoint.interchange.ledger import (
+from mep.endpoint.interchange.events import (
     CancelAt,
     Event,
     Finished,
     Instruction,
-    Ledger,
     Place,
     PoolHeld,
     PoolLost,
@@ -33,7 +32,11 @@ from mep.endpoint.interchange.ledger import (
     Started,
     Submitted,
     Tell,
+    Unplaced,
 )
+from mep.endpoint.interchange.inbox import Close, Command, Inbox
+from mep.endpoint.interchange.ledger import Ledger
+from mep.endpoint.interchange.router import Router
 from mep.endpoint.interchange.scheduler import Scheduler
 from mep.endpoint.interchange.timers import Timers
 from mep.endpoint.providers.base import Ended, Provider
@@ -42,9 +45,22 @@ from mep.wire.codec import WireError
 
 log = logging.getLogger(__name__)
 
-_BIG: Final = 64 * 1024
+_LATE_S: Final = 0.05
+"""From the end of a block to the loss of its tasks: what it sent last may still be on its way."""
 _END_S: Final = 2.0
 """From asking a block to end to ending it."""
+
+
+@dataclass(slots=True)
+class _Pool:
+    block_id: str
+    node: str
+    heard: float
+    """When it last said something."""
+    reason: str = ""
+    """Why it ends, as far as we know it better than its exit status does."""
+    gone: bool = False
+    """It has said its last word."""
 
 
 class Interchange:
@@ -65,16 +81,14 @@ class Interchange:
         self._scheduler = Scheduler(plan.prefetch)
         self._ledger = Ledger(self._scheduler, plan.retries)
         self._timers = Timers()
-        self._heard: dict[str, float] = {}
-        self._pools: dict[str, str] = {}
-        self._nodes: dict[str, str] = {}
-        self._reasons: dict[str, str] = {}
+        self._pools: dict[str, _Pool] = {}
+        self._late: dict[str, Ended] = {}
         self._polled: set[int] = set()
+        self._ready: set[int] = set()
         self._poller = zmq.Poller()
         self._closing = False
-        self._context = zmq.Context()
-        self._directory = os.open(plan.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._socket = self._bind()
+        self._router = Router(plan.directory)
+        self._poller.register(self._router.socket, zmq.POLLIN)
 
     def run(self) -> None:
         """The loop, until it has been told to close and no block is left."""
@@ -91,9 +105,7 @@ class Interchange:
 
     def close(self) -> None:
         """Give the socket back, whatever way :meth:`run` ended."""
-        self._socket.close(linger=0)
-        self._context.term()
-        os.close(self._directory)
+        self._router.close()
 
     def fail_all(self, message: str) -> None:
         """The loop cannot go on: end every task and every block."""
@@ -105,8 +117,6 @@ class Interchange:
             self._carry_out(self._ledger.handle(PoolLost(pool_id, "was ended", None), now))
         self._carry_out(self._ledger.fail_waiting(codes.ENGINE_FAILED, message, now))
 
-    # --- the loop's steps -----------------------------------------------------------------------
-
     def _wait(self) -> None:
         wanted = {*self._provider.descriptors(), self._inbox.fileno()}
         for descriptor in self._polled - wanted:
@@ -115,29 +125,33 @@ class Interchange:
             self._poller.register(descriptor, zmq.POLLIN)
         self._polled = wanted
         due = self._timers.next()
-        if due is None:
-            self._poller.poll()
-        else:
-            self._poller.poll(int(max(0.0, due - time.monotonic()) * 1000) + 1)
+        wait_ms = None if due is None else int(max(0.0, due - time.monotonic()) * 1000) + 1
+        self._ready = {descriptor for descriptor, _ in self._poller.poll(wait_ms)}
 
     def _take_commands(self) -> None:
-        for command in self._inbox.take():
-            self._obey(command)
+        if self._inbox.fileno() in self._ready:
+            for command in self._inbox.take():
+                self._obey(command)
 
     def _drain_socket(self) -> None:
-        while True:
+        for peer, message in self._router.messages():
             try:
-                peer, *message = self._socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            try:
-                self._hear(peer.decode("ascii", "replace"), message)
+                self._hear(peer, message)
             except WireError as error:
                 log.warning("a peer of the interchange sent something else: %s", error)
 
     def _bury_blocks(self) -> None:
+        if self._ready.isdisjoint(self._provider.descriptors()):
+            return
         for ended in self._provider.ended():
-            self._bury(ended)
+            members = self._members(ended.block_id)
+            if all(self._pools[pool_id].gone for pool_id in members):
+                self._bury(ended)
+                continue
+            self._late[ended.block_id] = ended
+            self._timers.set(f"late:{ended.block_id}", time.monotonic() + _LATE_S)
+            for pool_id in members:
+                self._feed(PoolHeld(pool_id))
 
     def _watch_time(self, now: float) -> None:
         for name in self._timers.expired(now):
@@ -149,6 +163,8 @@ class Interchange:
                     self._check_heard(pool_id, now)
                 case ["idle", pool_id]:
                     self._end_if_idle(pool_id)
+                case ["late", block_id]:
+                    self._bury(self._late.pop(block_id))
                 case ["stop"]:
                     self._stop_blocks(now)
                 case ["kill"]:
@@ -163,8 +179,12 @@ class Interchange:
             if isinstance(instruction, Place)
             for task in instruction.tasks
         ]
-        if starting:
-            self._callbacks.starting(starting)
+        try:
+            if starting:
+                self._callbacks.starting(starting)
+        except EngineError as error:
+            self._feed(Unplaced(starting, codes.ENGINE_FAILED, str(error)))
+            instructions = [one for one in instructions if not isinstance(one, Place)]
         self._carry_out(instructions)
 
     def _scale(self) -> None:
@@ -181,8 +201,6 @@ class Interchange:
             {"blocks": len(self._blocks.all), "node_pools": len(self._pools)},
         )
 
-    # --- commands -------------------------------------------------------------------------------
-
     def _obey(self, command: Command) -> None:
         if isinstance(command, Close):
             self._close(command.grace_s)
@@ -194,20 +212,18 @@ class Interchange:
     def _close(self, grace_s: float) -> None:
         self._closing = True
         self._ledger.closing = True
-        for block_id in self._blocks.all - set(self._pools.values()):
+        for block_id in self._blocks.all - {pool.block_id for pool in self._pools.values()}:
             self._provider.kill(block_id)
-        for block_id in self._pools.values():
-            self._blocks.leaving(block_id)
+        for pool in self._pools.values():
+            self._blocks.leaving(pool.block_id)
         self._to_all(talk.order("drain"))
         self._timers.set("stop", time.monotonic() + grace_s)
 
     def _stop_blocks(self, now: float) -> None:
-        for pool_id, block_id in self._pools.items():
-            self._reasons[pool_id] = "was stopped with the endpoint before the task had ended"
-            self._provider.stop(block_id)
+        for pool in self._pools.values():
+            pool.reason = "was stopped with the endpoint before the task had ended"
+            self._provider.stop(pool.block_id)
         self._timers.set("kill", now + _END_S)
-
-    # --- pools ----------------------------------------------------------------------------------
 
     def _hear(self, pool_id: str, message: Sequence[bytes]) -> None:
         said = talk.hear(pool_id, message)
@@ -215,9 +231,10 @@ class Interchange:
         if isinstance(said, talk.Hello):
             self._welcome(pool_id, said, now)
             return
-        if pool_id not in self._pools:
+        pool = self._pools.get(pool_id)
+        if pool is None:
             raise WireError(f"{pool_id!r} has not said hello")
-        self._heard[pool_id] = now
+        pool.heard = now
         match said:
             case Finished():
                 self._feed(said)
@@ -226,7 +243,8 @@ class Interchange:
                 self._feed(said)
             case talk.Gone(reason):
                 log.info("node pool %s ends: %s", pool_id, reason)
-                self._reasons.setdefault(pool_id, f"ended: {reason}")
+                pool.reason = pool.reason or f"ended: {reason}"
+                pool.gone = True
 
     def _welcome(self, pool_id: str, hello: talk.Hello, now: float) -> None:
         info = hello.info
@@ -237,9 +255,7 @@ class Interchange:
         if info.workers < 1 or info.credit < 1:
             raise WireError(f"hello of {pool_id!r} without workers or credit")
         log.info("node pool %s is up on %s, %d workers", pool_id, info.node, info.workers)
-        self._pools[pool_id] = info.block_id
-        self._nodes[pool_id] = info.node
-        self._heard[pool_id] = now
+        self._pools[pool_id] = _Pool(info.block_id, info.node, now)
         self._timers.set(f"silent:{pool_id}", now + self._plan.heartbeat_threshold)
         self._blocks.came_up(info.block_id)
         self._feed(PoolUp(pool_id, info.workers, info.credit))
@@ -248,15 +264,16 @@ class Interchange:
             self._provider.stop(info.block_id)
 
     def _check_heard(self, pool_id: str, now: float) -> None:
-        due = self._heard[pool_id] + self._plan.heartbeat_threshold
+        pool = self._pools[pool_id]
+        due = pool.heard + self._plan.heartbeat_threshold
         if due > now:
             self._timers.set(f"silent:{pool_id}", due)
             return
         log.warning("node pool %s is silent; ending it", pool_id)
-        self._reasons[pool_id] = (
+        pool.reason = (
             f"has been silent for {self._plan.heartbeat_threshold:g} seconds and was ended"
         )
-        self._provider.kill(self._pools[pool_id])
+        self._provider.kill(pool.block_id)
 
     def _watch_idle(self, pool_id: str, now: float) -> None:
         if self._scheduler.held(pool_id) == 0:
@@ -266,10 +283,8 @@ class Interchange:
         idle = self._scheduler.held(pool_id) == 0
         if idle and not self._closing and self._blocks.may_shrink():
             self._feed(PoolHeld(pool_id))
-            self._blocks.leaving(self._pools[pool_id])
-            self._send(pool_id, talk.order("drain"))
-
-    # --- blocks ---------------------------------------------------------------------------------
+            self._blocks.leaving(self._pools[pool_id].block_id)
+            self._router.send(pool_id, talk.order("drain"))
 
     def _start_block(self, block_id: str) -> None:
         command = self._plan.command(block_id)
@@ -280,18 +295,20 @@ class Interchange:
 
     def _bury(self, ended: Ended) -> None:
         self._blocks.ended(ended.block_id)
-        members = [pool for pool, block_id in self._pools.items() if block_id == ended.block_id]
+        members = self._members(ended.block_id)
         for pool_id in members:
-            node = self._nodes.pop(pool_id)
-            reason = f"on {node} {self._reasons.pop(pool_id, ended.how)}"
+            pool = self._pools.pop(pool_id)
+            reason = f"on {pool.node} {pool.reason or ended.how}"
             begun = read_begun(self._plan.directory, pool_id) if ended.exact else None
             self._feed(PoolLost(pool_id, reason, begun))
-            del self._pools[pool_id], self._heard[pool_id]
             self._timers.clear(f"silent:{pool_id}")
             self._timers.clear(f"idle:{pool_id}")
         if not members and not self._closing:
             log.warning("the node pool of block %s %s: %s", ended.block_id, ended.how, ended.stderr)
             self._give_up(ended)
+
+    def _members(self, block_id: str) -> list[str]:
+        return [pool_id for pool_id, pool in self._pools.items() if pool.block_id == block_id]
 
     def _give_up(self, ended: Ended) -> None:
         if not self._blocks.given_up or self._blocks.up:
@@ -299,8 +316,6 @@ class Interchange:
         message = f"No node pool came up; the last one {ended.how}. It wrote: {ended.stderr}"
         message = message[: limits.USER_MESSAGE]
         self._carry_out(self._ledger.fail_waiting(codes.ENGINE_FAILED, message, time.time()))
-
-    # --- out ------------------------------------------------------------------------------------
 
     def _feed(self, event: Event) -> None:
         self._carry_out(self._ledger.handle(event, time.time()))
@@ -311,9 +326,9 @@ class Interchange:
                 case Place(pool_id):
                     self._send_tasks(pool_id, instruction)
                 case CancelAt(pool_id, task_ids):
-                    self._send(pool_id, talk.order("cancel", task_ids))
+                    self._router.send(pool_id, talk.order("cancel", task_ids))
                 case Recall(pool_id, task_ids):
-                    self._send(pool_id, talk.order("recall", task_ids))
+                    self._router.send(pool_id, talk.order("recall", task_ids))
                 case Report(results):
                     self._callbacks.ended(results)
                 case Tell(changes):
@@ -321,35 +336,17 @@ class Interchange:
 
     def _send_tasks(self, pool_id: str, place: Place) -> None:
         if place.functions:
-            self._send(pool_id, talk.functions(place))
+            self._router.send(pool_id, talk.functions(place))
         for at in range(0, len(place.tasks), limits.BATCH_TASKS):
-            self._send(pool_id, talk.tasks(place.tasks[at : at + limits.BATCH_TASKS]))
+            self._router.send(pool_id, talk.tasks(place.tasks[at : at + limits.BATCH_TASKS]))
 
     def _to_all(self, message: list[bytes]) -> None:
         for pool_id in self._pools:
-            self._send(pool_id, message)
-
-    def _send(self, pool_id: str, message: list[bytes]) -> None:
-        copy = sum(map(len, message)) < _BIG
-        try:
-            self._socket.send_multipart([pool_id.encode(), *message], zmq.NOBLOCK, copy=copy)
-        except zmq.ZMQError as error:
-            # It is no longer connected; the end of its block follows and settles its tasks.
-            log.info("node pool %s cannot be reached: %s", pool_id, error)
-
-    def _bind(self) -> "zmq.Socket[bytes]":
-        sock = self._context.socket(zmq.ROUTER)
-        for option in (zmq.SNDHWM, zmq.RCVHWM, zmq.LINGER):
-            sock.setsockopt(option, 0)
-        sock.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        # A path by descriptor: socket paths are limited to 107 bytes, home directories are not.
-        sock.bind(f"ipc:///proc/self/fd/{self._directory}/interchange.sock")
-        self._poller.register(sock, zmq.POLLIN)
-        return sock
+            self._router.send(pool_id, message)
 
 
 def read_begun(directory: str, pool_id: str) -> int | None:
-    """How many tasks a dead pool had handed to workers, see :class:`mep.worker.node.Begun`."""
+    """How many tasks a dead pool had handed to workers, see :class:`mep.worker.begun`."""
     try:
         with open(os.path.join(directory, "begun", pool_id), "rb") as file:
             return int.from_bytes(file.read(8), "little")

@@ -5,7 +5,12 @@ from typing import Any
 
 import msgspec
 
-from mep.endpoint.interchange.ledger import Finished, Place, Returned, Started
+from mep.endpoint.interchange.events import (
+    Finished,
+    Place,
+    Returned,
+    Started,
+)
 from mep.wire import frames
 from mep.wire.codec import WireError
 from mep.wire.tasks import Failure, Outcome, Result, Task
@@ -127,6 +132,4 @@ def _spec(task: Task) -> dict[str, Any]:
     spec: dict[str, Any] = {}
     if task.result_serializers:
         spec["serializers"] = task.result_serializers
-    if task.resource_specification:
-        spec["resources"] = msgspec.Raw(task.resource_specification)
     return spec

@@ -47,7 +47,9 @@ def test_files_of_others(tmp_path):
 def test_directories_get_their_mode_and_links_are_not_followed(tmp_path):
     directory(tmp_path / "a/b", 0o711)
     assert stat.S_IMODE((tmp_path / "a/b").stat().st_mode) == 0o711
-    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o755
+    directory(tmp_path / "c/d", 0o700)
+    assert stat.S_IMODE((tmp_path / "c").stat().st_mode) == 0o700
     directory(tmp_path / "a/b", 0o700)
     assert stat.S_IMODE((tmp_path / "a/b").stat().st_mode) == 0o700
     (tmp_path / "link").symlink_to(tmp_path / "a")

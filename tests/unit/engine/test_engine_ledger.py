@@ -7,11 +7,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mep.endpoint.interchange.ledger import (
+from mep.endpoint.interchange.events import (
     CancelAsked,
     CancelAt,
     Finished,
-    Ledger,
     Place,
     PoolHeld,
     PoolLost,
@@ -22,7 +21,9 @@ from mep.endpoint.interchange.ledger import (
     Started,
     Submitted,
     Tell,
+    Unplaced,
 )
+from mep.endpoint.interchange.ledger import Ledger
 from mep.endpoint.interchange.scheduler import Scheduler
 from mep.wire import codes
 from mep.wire.tasks import Failure, Function, Result, Task
@@ -173,6 +174,21 @@ def test_a_held_pool_gets_nothing():
     ledger.handle(PoolHeld("p"), 1.0)
     ledger.handle(Submitted([F], [task("a")]), 1.0)
     assert ledger.place() == []
+
+
+def test_tasks_that_may_not_leave_end_and_leave_no_trace_at_the_pool():
+    ledger, _ = ledger_with()
+    ledger.handle(Submitted([F], [task("a"), task("b")]), 1.0)
+    assert ids(ledger.place(), Place) == ["a", "b"]
+    told = ledger.handle(Unplaced(["a", "b"], codes.ENGINE_FAILED, "disk full"), 1.0)
+    assert ids(told, Report) == [
+        ("a", "failed", codes.ENGINE_FAILED),
+        ("b", "failed", codes.ENGINE_FAILED),
+    ]
+    ledger.handle(Submitted([F], [task("c")]), 2.0)
+    assert ledger.place() == [Place("p", [F], [task("c")])]
+    told = ledger.handle(PoolLost("p", "died", begun=0), 3.0)
+    assert ids(told, Tell) == [("c", "waiting-for-nodes")]
 
 
 def test_closing_places_and_retries_nothing():

@@ -1,27 +1,37 @@
 """Scheduler, blocks, timers, talk, channel, recent, plan: the small pure parts."""
 
+import ast
+import contextlib
+import inspect
 import json
 import os
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mep import payload
 from mep.endpoint.engines.base import Surroundings
 from mep.endpoint.engines.plan import Account, plan, pool_environment
 from mep.endpoint.engines.settings import read
 from mep.endpoint.interchange import talk
 from mep.endpoint.interchange.blocks import Blocks, Bounds
-from mep.endpoint.interchange.ledger import Finished, Place, Returned, Started
+from mep.endpoint.interchange.events import (
+    Finished,
+    Place,
+    Returned,
+    Started,
+)
 from mep.endpoint.interchange.scheduler import Scheduler
 from mep.endpoint.interchange.timers import Timers
 from mep.endpoint.providers.local import describe
 from mep.wire import PROTOCOL, frames
 from mep.wire.codec import WireError
 from mep.wire.tasks import Failure, Function, Result, Task
-from mep.worker import crew
+from mep.worker import channel, crew, execute, recent, worker
 from mep.worker.channel import Channel
 from mep.worker.recent import Recent
 from mep.worker.worker import CANNOT_SPEAK
@@ -145,6 +155,19 @@ def test_timers_tell_the_latest_point_of_each_name():
     assert list(timers.expired(9.0)) == []
 
 
+def test_a_timer_that_is_put_off_again_and_again_takes_no_room():
+    timers = Timers()
+    for number in range(1000):
+        timers.set("idle", 10.0 + number)
+    assert len(timers) == 1
+    assert list(timers.expired(500.0)) == []
+    assert timers.next() == 1009.0
+    timers.set("idle", 600.0)
+    assert list(timers.expired(600.0)) == ["idle"]
+    assert list(timers.expired(2000.0)) == []
+    assert len(timers) == 0
+
+
 def test_the_frames_have_the_protocol_number_of_the_wire():
     assert frames.PROTOCOL == PROTOCOL
 
@@ -174,16 +197,14 @@ def test_what_no_pool_says(message):
 
 @given(st.lists(st.binary(max_size=200), max_size=3))
 def test_bytes_are_a_message_or_a_wire_error(message):
-    try:
-        talk.hear("p", message)
-    except WireError:
-        pass
+    with contextlib.suppress(WireError):
+        assert talk.hear("p", message)
 
 
 def test_a_placement_as_a_pool_reads_it():
-    task = Task("t", "f", "g", b"args", b'{"num_nodes":2}', ("11", "00"))
+    task = Task("t", "f", "g", b"args", b"", ("11", "00"))
     kind, fields = frames.parse(talk.tasks([task])[0])
-    spec = {"serializers": ["11", "00"], "resources": {"num_nodes": 2}}
+    spec = {"serializers": ["11", "00"]}
     assert (kind, fields) == ("tasks", [[["t", "f", 0, spec]]])
     bodies = talk.functions(Place("p", [Function("f", b"body")], []))
     assert (frames.parse(bodies[0]), bodies[1:]) == (("functions", [["f"]]), [b"body"])
@@ -257,6 +278,16 @@ def test_how_processes_ended_in_words():
     assert describe(1) == "exited with status 1"
     assert describe(-11) == "was ended by signal 11 (SIGSEGV)"
     assert describe(-63) == "was ended by signal 63"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [channel, execute, recent, worker, frames, payload],
+    ids=lambda module: module.__name__,
+)
+def test_what_a_worker_runs_is_python_3_8(module):
+    source = Path(inspect.getfile(module)).read_text()
+    assert ast.parse(source, feature_version=(3, 8)).body
 
 
 AROUND = Surroundings("/home/a/.mep/u", "e", "u", 1000)
