@@ -107,7 +107,7 @@ def decide(place: Site, identities: list[Identity]) -> Verdict:
     answer = _ask(place, policy, identities)
     if "error" in answer:
         raise CliError(f"{place.file(policy.mapping)}: {answer['error']}")
-    verdict = Verdict(answer["findings"], *answer["mapped"])
+    verdict = Verdict(answer["findings"], answer["id"] or None, answer["output"] or None)
     if verdict.account is None:
         verdict.code = "IDENTITY_NOT_MAPPED"
         verdict.message = "No rule of the site maps this identity to an account."
