@@ -78,7 +78,7 @@ def _decide(site: Site, grant: Grant) -> tuple[str, pwd.struct_passwd]:
     else:
         identity, name = become.ask(rules.callout_user, site.mapping, site.endpoint_id, counted)
     if not name:
-        raise Refusal("IDENTITY_NOT_MAPPED", "no rule matches")
+        raise Refusal("IDENTITY_NOT_MAPPED", f"no rule matches any of {grant.identities}")
     return identity, manager if site.owner else policy.serve(rules, name)
 
 

@@ -32,7 +32,7 @@ class Refusal(Exception):
 
 def clean(text: object) -> str:
     """At most 1000 characters, none of them a control, bidirectional override or surrogate."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text)[:1000])
+    return "".join(c if c.isprintable() else "\ufffd" for c in str(text)[:1000])
 
 
 class Audit:

@@ -148,9 +148,7 @@ class Warden:
         starting = sum(not process.account for process in alive)
         full = len(alive) >= rules.max_endpoints or starting >= rules.max_starting
         if self._ending or full or recent >= rules.starts_per_minute:
-            raise Refusal(
-                "START_LIMIT", f"alive {len(alive)}, of them new {starting}; {recent}/min"
-            )
+            raise Refusal("START_LIMIT", f"{len(alive)} alive, {starting} new, {recent} a minute")
         self._starts += [(now, one) for one in grant.person]
 
     def _refuse(self, who: tuple[str, str, str], why: Refusal) -> None:

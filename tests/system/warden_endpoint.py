@@ -102,7 +102,10 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     grandchild = 0
     if wish in ("ignore", "family"):
-        script = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); signal.pause()"
+        script = (
+            "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+            "print(1, flush=True); signal.pause()"
+        )
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", script], stdout=subprocess.PIPE
         )
