@@ -113,6 +113,7 @@ def test_sigterm_finishes_what_runs_and_gives_the_rest_back(site: Site) -> None:
     link.send(tasks("runs", "waits", function=blocking(site.home)))
     link.next(States)
     process.popen.send_signal(signal.SIGTERM)
+    until(lambda: "stopping: SIGTERM" in (site.directory / "endpoint.log").read_text())
     (site.home / "go").touch()
     assert only(link.next(Results)).task_id == "runs"
     link.send(Committed(("runs",)))
