@@ -40,6 +40,7 @@ class Harness:
         self._directory = tempfile.mkdtemp(prefix="mep-bench-")
         self._ended = threading.Condition()
         self._count = 0
+        self._wanted = 0
         self._serial = 0
         surroundings = Surroundings(self._directory, "bench", "bench", 10 * 1024 * 1024)
         callbacks = Callbacks(lambda _: None, lambda _: None, self._count_results)
@@ -53,19 +54,20 @@ class Harness:
                 if result.outcome != "success":
                     raise RuntimeError(f"a task of the benchmark failed: {result}")
             self._count += len(results)
-            self._ended.notify_all()
+            if self._count >= self._wanted:
+                self._ended.notify_all()
 
     def run(self, count: int) -> None:
         """Submit so many tasks at once, and wait for their results."""
         with self._ended:
-            wanted = self._count + count
+            self._wanted = self._count + count
         functions = [] if self._serial else [FUNCTION]
         first, self._serial = self._serial, self._serial + count
         ids = (f"bench-{number}" for number in range(first, first + count))
         self.engine.submit(functions, [Task(i, "nothing", "group", ARGUMENTS) for i in ids])
         with self._ended:
-            if not self._ended.wait_for(lambda: self._count >= wanted, LIMIT_S):
-                raise TimeoutError(f"{self._count} of {wanted} results")
+            if not self._ended.wait_for(lambda: self._count >= self._wanted, LIMIT_S):
+                raise TimeoutError(f"{self._count} of {self._wanted} results")
 
     def close(self) -> None:
         self.engine.close(5)

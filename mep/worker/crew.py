@@ -137,6 +137,11 @@ class Crew:
             len(worker.tasks) > 1 for worker in self._workers.values()
         )
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether :meth:`begun` has something to say."""
+        return bool(self._begun)
+
     def room(self) -> int:
         """How many tasks :meth:`start` may be given."""
         if len(self._running) >= self._size * self._depth:

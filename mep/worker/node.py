@@ -30,6 +30,8 @@ _FAREWELL_MS = 1000
 _GATHER_S = 0.001
 _GATHER = 64
 """Results at most that wait for others, and for how long."""
+_START_S = 0.005
+"""A task that ends within this time is not told of before its end."""
 _ALONE = "the user endpoint is gone"
 
 
@@ -66,6 +68,7 @@ class NodePool:
         self._bodies: Dict[str, bytes] = {}
         self._results: List[Outcome] = []
         self._results_due = math.inf
+        self._started_due = math.inf
         self._draining = False
         self._end = ""
         self._poll = Poll()
@@ -151,21 +154,21 @@ class NodePool:
 
         The descriptor of a zmq socket tells of changes only: what is at hand already must be asked.
         """
-        if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        if self._has_message():
             self._poll.wait(0)
             return
         silent = self._heard + self._settings.heartbeat_threshold
-        due = min(self._beat_due, silent, self._results_due)
+        due = min(self._beat_due, silent, self._results_due, self._started_due)
         self._poll.wait(max(due - time.monotonic(), 0))
 
     def _drain_socket(self) -> None:
-        while not self._end:
-            try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
+        while not self._end and self._has_message():
+            frames = self._socket.recv_multipart(zmq.NOBLOCK)
             self._heard = time.monotonic()
             self._obey(frames)
+
+    def _has_message(self) -> bool:
+        return bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
     def _hand_out(self) -> None:
         if not self._queue and self._crew.idle_beside_work():
@@ -192,25 +195,36 @@ class NodePool:
             self._finish("drained")
 
     def _flush(self) -> None:
-        """Tell what has started and ended since the last turn; an end implies its start.
+        """Tell what has started and ended since the last turn.
 
-        Results wait a moment for more while no worker waits for tasks.
+        An end implies its start, so that of quick tasks no start is told. Results wait a moment for
+        more while no worker waits for tasks.
         """
+        now = time.monotonic()
+        if self._crew.has_begun:
+            self._started_due = min(self._started_due, now + _START_S)
+        if now >= self._started_due:
+            self._tell_started()
         if self._results and self._crew.busy:
-            now = time.monotonic()
             self._results_due = min(self._results_due, now + _GATHER_S)
             if now < self._results_due and len(self._results) < _GATHER:
                 return
         self._results_due = math.inf
+        if self._results:
+            self._tell_results()
+
+    def _tell_started(self) -> None:
+        self._started_due = math.inf
         started = self._crew.begun()
         if started:
             self._socket.send(header("started", started))
-        if self._results:
-            items = [fields for fields, _ in self._results]
-            payloads = [payload for _, payload in self._results]
-            self._results.clear()
-            copy = sum(map(len, payloads)) < _COPY_BELOW
-            self._socket.send_multipart([header("results", items), *payloads], copy=copy)
+
+    def _tell_results(self) -> None:
+        items = [fields for fields, _ in self._results]
+        payloads = [payload for _, payload in self._results]
+        self._results.clear()
+        copy = sum(map(len, payloads)) < _COPY_BELOW
+        self._socket.send_multipart([header("results", items), *payloads], copy=copy)
 
     def _finish(self, reason: str) -> None:
         self._end = self._end or reason

@@ -43,6 +43,11 @@ class ThreadCrew:
         """Threads have no more than the task that they are at."""
         return False
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether :meth:`begun` has something to say."""
+        return bool(self._new)
+
     def room(self) -> int:
         """How many tasks :meth:`start` may be given."""
         return self._size - len(self._began) - len(self._abandoned)

@@ -30,11 +30,8 @@ class Router:
 
     def messages(self) -> Iterator[tuple[str, list[bytes]]]:
         """Everything that is at hand: the peer's name, its frames."""
-        while True:
-            try:
-                peer, *message = self.socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
+        while int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            peer, *message = self.socket.recv_multipart(zmq.NOBLOCK)
             yield peer.decode("ascii", "replace"), message
 
     def send(self, pool_id: str, message: Sequence[bytes]) -> None:
