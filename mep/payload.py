@@ -25,6 +25,7 @@ Runs on Python 3.8 and newer; standard library and dill (imported when first nee
 """
 
 import base64
+import binascii
 import inspect
 import io
 import json
@@ -252,11 +253,11 @@ def _dill(value: Any) -> str:
         import dill
 
         pickled = dill.dumps(value)
-    return base64.encodebytes(pickled).decode()
+    return binascii.b2a_base64(pickled).decode()
 
 
 def _undill(body: str) -> Any:
-    pickled = base64.b64decode(body)
+    pickled = binascii.a2b_base64(body)
     try:
         return _PlainUnpickler(io.BytesIO(pickled)).load()
     except _NotPlain:

@@ -9,6 +9,7 @@ from typing import Any, Deque, Iterator, List, NamedTuple, Optional
 from mep.wire.frames import LENGTHS, MAX_HEADER, FrameError, pack, parse
 
 READ_BYTES = 64 * 1024
+_READ_MORE_BYTES = 1024 * 1024
 _JOIN_BYTES = 64 * 1024
 
 
@@ -35,7 +36,7 @@ class Channel:
             BlockingIOError: nothing there (non-blocking socket).
         """
         try:
-            chunk = self.socket.recv(READ_BYTES)
+            chunk = self.socket.recv(_READ_MORE_BYTES if self._in else READ_BYTES)
         except ConnectionResetError:
             return False
         self._in += chunk
