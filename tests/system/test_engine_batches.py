@@ -1,12 +1,13 @@
 """Quick tasks lie at a worker several at a time: a slow or a dying one harms none behind it."""
 
+import os
 import time
 from collections import Counter
 from pathlib import Path
 
 import psutil
 import pytest
-from engine_harness import engine
+from engine_harness import LIMIT_S, engine
 
 
 def work(directory, name):
@@ -73,6 +74,32 @@ def test_a_dying_worker_takes_no_task_with_it_but_its_own(home, ran):
         assert failure.code == "WORKER_LOST"
         harness.wait(lambda: len(harness.results) == 251, "the results of the others")
         assert Counter(r.outcome for r in harness.results) == {"success": 250, "failed": 1}
+        assert set(executions(ran).values()) == {1}
+
+
+def who_runs_this():
+    return os.getppid()
+
+
+def test_a_drained_pool_is_replaced(home):
+    with engine(home, max_workers_per_node=1, drain_period=0.2) as harness:
+        first = psutil.Process(harness.value(who_runs_this))
+        psutil.wait_procs([first], timeout=LIMIT_S)
+        assert harness.value(who_runs_this) != first.pid
+        assert {result.outcome for result in harness.results} == {"success"}
+
+
+def test_a_draining_pool_ends_what_it_runs_and_gives_back_the_rest(home, ran):
+    def short(directory, name):
+        import tempfile
+
+        tempfile.mkstemp(prefix=f"{name}-", dir=directory)
+        time.sleep(0.1)
+
+    with engine(home, max_workers_per_node=1, drain_period=0.3) as harness:
+        harness.submit_many(short, quick(ran, "a", 15))
+        harness.wait(lambda: len(harness.results) == 15, "all results")
+        assert {result.outcome for result in harness.results} == {"success"}
         assert set(executions(ran).values()) == {1}
 
 
