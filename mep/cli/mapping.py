@@ -107,7 +107,7 @@ def decide(place: Site, identities: list[Identity]) -> Verdict:
     answer = _ask(place, policy, identities)
     if "error" in answer:
         raise CliError(f"{place.file(policy.mapping)}: {answer['error']}")
-    verdict = Verdict(answer["findings"], answer["id"] or None, answer["output"] or None)
+    verdict = Verdict(answer["findings"], *answer["mapped"])
     if verdict.account is None:
         verdict.code = "IDENTITY_NOT_MAPPED"
         verdict.message = "No rule of the site maps this identity to an account."
@@ -119,7 +119,7 @@ def decide(place: Site, identities: list[Identity]) -> Verdict:
 def _owner(policy: "Policy", identities: list[Identity]) -> Verdict:
     """A single-user endpoint's mapping: the owner is the owner."""
     ids = [one["id"] for one in identities]
-    mine = [one for one in ids if policy.owner is None or one in policy.owner]
+    mine = [one for one in ids if one in policy.owner]
     if not mine:
         return Verdict(
             code="IDENTITY_NOT_MAPPED",
@@ -171,7 +171,11 @@ def _judge(policy: "Policy", verdict: Verdict) -> None:
     try:
         serve(policy, verdict.account)
     except Refusal as refusal:
-        verdict.code, verdict.message, verdict.detail = refusal.code, refusal.message, str(refusal)
+        verdict.code, verdict.message, verdict.detail = (
+            refusal.code,
+            refusal.message,
+            refusal.detail,
+        )
 
 
 def _record(number: int, raw: Any) -> Identity:
@@ -204,7 +208,9 @@ def _show(verdict: Verdict, identities: list[Identity]) -> None:
     if verdict.account is not None:
         console.print(f"account: [bold]{escape(verdict.account)}[/]")
     if verdict.code:
-        detail = f" ({escape(verdict.detail)})" if verdict.detail else ""
+        detail = (
+            f" ({escape(verdict.detail)})" if verdict.detail not in ("", verdict.message) else ""
+        )
         console.print(f"[bold red]refused[/] {verdict.code}: {escape(verdict.message)}{detail}")
     else:
         console.print("policy.toml: [green]served[/]")
