@@ -61,6 +61,7 @@ LENGTHS = struct.Struct(">II")
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
 
 
 class FrameError(ValueError):
@@ -81,7 +82,7 @@ def parse(frame: bytes) -> Tuple[str, List[Any]]:
     if len(frame) > MAX_HEADER:
         raise FrameError("header of %d bytes" % len(frame))
     try:
-        message = json.loads(frame)
+        message = _decode(frame.decode())
     except (ValueError, RecursionError) as error:
         raise FrameError("header is not JSON: %s" % error) from error
     if not isinstance(message, list) or not message or not isinstance(message[0], str):

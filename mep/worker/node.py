@@ -26,7 +26,9 @@ from mep.worker.threads import ThreadCrew
 from mep.worker.worker import open_user_path
 
 _COPY_BELOW = 64 * 1024
-_READABLE = int(zmq.POLLIN)  # arithmetic of enums takes longer than asking the socket
+_READABLE = int(zmq.POLLIN)
+_MORE = int(zmq.SNDMORE)
+"""Plain numbers: arithmetic of enums takes longer than asking the socket."""
 _FAREWELL_MS = 1000
 _GATHER_S = 0.001
 _GATHER = 64
@@ -225,7 +227,10 @@ class NodePool:
         payloads = [payload for _, payload in self._results]
         self._results.clear()
         copy = sum(map(len, payloads)) < _COPY_BELOW
-        self._socket.send_multipart([header("results", items), *payloads], copy=copy)
+        self._socket.send(header("results", items), _MORE)
+        for payload in payloads[:-1]:
+            self._socket.send(payload, _MORE, copy=copy)
+        self._socket.send(payloads[-1], 0, copy=copy)
 
     def _finish(self, reason: str) -> None:
         self._end = self._end or reason

@@ -119,14 +119,18 @@ class Interchange:
 
     def _wait(self) -> None:
         wanted = {*self._provider.descriptors(), self._inbox.fileno()}
+        if wanted != self._polled:
+            self._poll_also(wanted)
+        due = self._timers.next()
+        wait_ms = None if due is None else int(max(0.0, due - time.monotonic()) * 1000) + 1
+        self._ready = {descriptor for descriptor, _ in self._poller.poll(wait_ms)}
+
+    def _poll_also(self, wanted: set[int]) -> None:
         for descriptor in self._polled - wanted:
             self._poller.unregister(descriptor)
         for descriptor in wanted - self._polled:
             self._poller.register(descriptor, zmq.POLLIN)
         self._polled = wanted
-        due = self._timers.next()
-        wait_ms = None if due is None else int(max(0.0, due - time.monotonic()) * 1000) + 1
-        self._ready = {descriptor for descriptor, _ in self._poller.poll(wait_ms)}
 
     def _take_commands(self) -> None:
         if self._inbox.fileno() in self._ready:
