@@ -246,6 +246,7 @@ class Crew:
         worker = _Worker(number, Channel(ours), path)
         worker.log_at = os.fstat(log).st_size
         worker.channel.pass_descriptor(header("hello"), worker.tickets.reader)
+        worker.tickets.handed_over()
         self._forks.spawn(number, theirs, log)
         os.close(log)
         self._workers[number] = worker

@@ -22,6 +22,11 @@ class Tickets:
             "/proc/self/fd/%d" % self.reader, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         )
 
+    def handed_over(self) -> None:
+        """The worker has its copy of the reader: a node has many workers, and few descriptors."""
+        os.close(self.reader)
+        self.reader = -1
+
     def issue(self, numbers: Sequence[int]) -> None:
         """Let the worker begin these tasks, in this order."""
         os.write(self._writer, b"".join(map(_NUMBER.pack, numbers)))
@@ -37,7 +42,8 @@ class Tickets:
     def close(self) -> None:
         """Close the pipe; the worker's own copy stays."""
         for descriptor in (self.reader, self._writer, self._taker):
-            os.close(descriptor)
+            if descriptor >= 0:
+                os.close(descriptor)
 
 
 def claim(descriptor: int) -> Optional[int]:

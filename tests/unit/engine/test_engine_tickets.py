@@ -22,6 +22,7 @@ def test_a_number_is_handed_out_once():
 def test_a_worker_notices_the_end_of_the_pool():
     tickets = Tickets()
     worker = os.dup(tickets.reader)
+    tickets.handed_over()
     tickets.issue([3])
     tickets.close()
     assert [claim(worker), claim(worker)] == [3, None]
