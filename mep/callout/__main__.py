@@ -1,10 +1,10 @@
 """One question on standard input, one answer on standard output, both JSON objects.
 
 Question: ``{"mapping": text of the mapping file, "endpoint_id", "identities": [record, ...]}``,
-perhaps with ``"explain": true``. Answer: ``{"error": sentence}``, or ``{"mapped": [identity id,
-account name]}`` for the identity that is mapped first, an empty list where there is none. With
-`explain` also ``"findings"``: what every rule said, up to the one that decides. Without identities
-it is the mapping file that is in question.
+perhaps with ``"explain": true``. Answer: ``{"error": sentence}``, or ``{"id", "output"}`` of the
+identity that is mapped first, both empty where there is none. With `explain` also ``"findings"``:
+what every rule said, up to the one that decides. Without identities it is the mapping file that is
+in question.
 """
 
 import json
@@ -31,8 +31,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     except (mapping.MappingError, external.ExternalError) as error:
         said: dict[str, Any] = {"error": str(error)}
     else:
-        decided = [[one.identity_id, one.output] for one in findings if one.output]
-        said = {"mapped": decided[0] if decided else []}
+        decided = [(one.identity_id, one.output) for one in findings if one.output]
+        said = dict(zip(("id", "output"), decided[0] if decided else ("", ""), strict=True))
     if question.get("explain"):
         said["findings"] = [asdict(finding) for finding in findings]
     return said

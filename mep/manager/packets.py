@@ -1,7 +1,6 @@
 """The manager's half of what is spoken with the warden: :mod:`mep.root.messages` has the list."""
 
 import json
-from dataclasses import fields
 from typing import Final
 
 from mep.root.messages import KINDS, START, MessageError, Reply, Request, Start, Stop
@@ -32,6 +31,6 @@ def parse_reply(packet: bytes) -> Reply:
         body = json.loads(packet[1:])
     except ValueError as error:
         raise MessageError(f"reply is not JSON: {error}") from error
-    if not isinstance(body, dict) or set(body) != {field.name for field in fields(kind)}:
+    if not isinstance(body, dict) or set(body) != set(kind._fields):
         raise MessageError("reply does not have the declared fields")
     return kind(**body)

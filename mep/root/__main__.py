@@ -13,37 +13,36 @@ import types
 
 def main() -> None:
     """Serve until a signal says otherwise; what is wrong with the configuration ends it at once."""
-    from mep.root import audit, files, refusal, site, warden
+    from mep.root import files, policy, refusal, warden
 
     parser = argparse.ArgumentParser(prog="mep-warden")
-    for option in ("--config", "--state", "--socket", "--audit"):
-        parser.add_argument(option, required=True)
-    parser.add_argument("--events")
+    for option in ("--config", "--state", "--socket", "--audit", "--events"):
+        parser.add_argument(option, required=option != "--events")
     given = parser.parse_args()
+    os.chdir("/")
     try:
         for path in (given.state, os.path.dirname(given.socket), os.path.dirname(given.audit)):
             os.close(files.trusted(path))
-        known = site.load(given.config, given.state, given.events)
+        known = policy.load(given.config, given.state, given.events)
         listener = _listener(given.socket, known.manager.pw_gid)
     except (refusal.ConfigError, OSError) as error:
         sys.exit(f"mep-warden: {error}")
     if address := os.environ.pop("NOTIFY_SOCKET", ""):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.sendto(b"READY=1", address.replace("@", "\0", 1))
-    warden.Warden(known, audit.Audit(given.audit), listener).run()
+    warden.Warden(known, refusal.Audit(given.audit), listener).run()
 
 
 def _listener(path: str, group: int) -> socket.socket:
-    """The socket that systemd passes, if it does; else a new one that the manager's group may use."""
+    """The socket that systemd passes, if any; else a new one that the manager's group may use."""
     if os.environ.pop("LISTEN_PID", "") == str(os.getpid()):
         return socket.socket(fileno=3)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.path.lexists(path):
         os.unlink(path)
-    os.umask(0o077)
+    os.umask(0o117)
     listener.bind(path)
     os.chown(path, -1, group)
-    os.chmod(path, 0o660)
     listener.listen()
     return listener
 

@@ -7,12 +7,11 @@ writable by that owner alone.
 
 import os
 import stat
-from typing import Final
 
 from mep.root.refusal import ConfigError
 
-LIMIT: Final = 1024 * 1024
-_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+LIMIT = 1024 * 1024
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 def read(path: str, *, secret: bool = False, optional: bool = False) -> bytes:
@@ -25,16 +24,16 @@ def read(path: str, *, secret: bool = False, optional: bool = False) -> bytes:
     """
     if optional and not os.path.lexists(path):
         return b""
-    descriptor = trusted(path)
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode) or (secret and mode & 0o077):
-        os.close(descriptor)
-        raise ConfigError(f"{path} must be a file{' for its owner alone: chmod 600' * secret}")
-    with open(descriptor, "rb") as file:
-        data = file.read(LIMIT + 1)
-    if len(data) > LIMIT:
-        raise ConfigError(f"{path} is larger than {LIMIT} bytes")
-    return data
+    at = trusted(path)
+    try:
+        found = os.fstat(at)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LIMIT:
+            raise ConfigError(f"{path} is no file of at most {LIMIT} bytes")
+        if secret and found.st_mode & 0o077:
+            raise ConfigError(f"{path} is a secret that others can read: chmod 600 {path}")
+        return os.read(at, LIMIT)
+    finally:
+        os.close(at)
 
 
 def trusted(path: str) -> int:

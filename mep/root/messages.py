@@ -20,20 +20,17 @@ only, like everything in this package.
 
 import json
 import struct
-from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 MAX_PACKET: Final = 128 * 1024
 START: Final = struct.Struct(">cIII32s")
-_UUID_BYTES: Final = 36
 
 
 class MessageError(ValueError):
     """A packet that is no message of this list."""
 
 
-@dataclass(frozen=True)
-class Start:
+class Start(NamedTuple):
     """Start a user endpoint. `signature` = HMAC-SHA256(key, ``mep-grant-1\\0`` + grant)."""
 
     grant: bytes
@@ -42,23 +39,20 @@ class Start:
     runtime: bytes
 
 
-@dataclass(frozen=True)
-class Stop:
+class Stop(NamedTuple):
     """Stop a user endpoint: SIGTERM to its process group, then SIGKILL."""
 
     user_endpoint_id: str
 
 
-@dataclass(frozen=True)
-class Running:
+class Running(NamedTuple):
     """The state of the warden: bind `boot_id` into grants; these user endpoints live."""
 
     boot_id: str
     user_endpoint_ids: list[str]
 
 
-@dataclass(frozen=True)
-class Started:
+class Started(NamedTuple):
     """The user's process is forked (or was running already)."""
 
     user_endpoint_id: str
@@ -66,8 +60,7 @@ class Started:
     pid: int
 
 
-@dataclass(frozen=True)
-class Refused:
+class Refused(NamedTuple):
     """No process was started. `message` is for the user; `reference` names the log record.
 
     `user_endpoint_id` and `nonce` are empty where the grant could not be believed: such a
@@ -82,8 +75,7 @@ class Refused:
     reference: str
 
 
-@dataclass(frozen=True)
-class Exited:
+class Exited(NamedTuple):
     """A user endpoint ended. `code` and `message` when its process said why, else empty;
     `status` and `signal` are None where the warden cannot know (an adopted process).
     """
@@ -107,7 +99,7 @@ def parse_request(packet: bytes) -> Request:
     Raises:
         MessageError: too large, unknown kind, lengths that do not add up.
     """
-    if packet[:1] == b"P" and len(packet) == 1 + _UUID_BYTES and packet.isascii():
+    if packet[:1] == b"P" and len(packet) == len(b"P") + 36 and packet.isascii():
         return Stop(packet[1:].decode())
     if packet[:1] == b"S" and START.size <= len(packet) <= MAX_PACKET:
         _, grant, options, runtime, signature = START.unpack_from(packet)
@@ -120,4 +112,4 @@ def parse_request(packet: bytes) -> Request:
 
 def pack_reply(reply: Reply) -> bytes:
     """The packet of one reply."""
-    return KINDS[type(reply)] + json.dumps(asdict(reply), separators=(",", ":")).encode()
+    return KINDS[type(reply)] + json.dumps(reply._asdict(), separators=(",", ":")).encode()

@@ -1,23 +1,67 @@
-"""``policy.toml``: what root decides by, and its decision about an account.
+"""What root decides by, all of it from files that nobody else can write.
 
-The keys are declared, with type, default and meaning, in the file of that name beside this one.
+The keys of ``policy.toml`` are declared, with type, default and meaning, in the file of that name
+beside this one.
 """
 
 import difflib
 import grp
+import json
 import os
 import pwd
 import tomllib
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
+from mep.root import become, files
 from mep.root.refusal import ConfigError, Refusal
-
-_DEFAULTS = os.path.join(os.path.dirname(__file__), "policy.toml")
 
 
 class Policy(SimpleNamespace):
     """The keys as attributes; those of the table ``[pam]`` begin with ``pam_``."""
+
+
+class Site(NamedTuple):
+    """One endpoint. A warden that is not root serves its `owner` alone and has no mapping."""
+
+    etc: str
+    state: str
+    events: str | None
+    policy: Policy
+    keys: dict[int, bytes]
+    endpoint_id: str
+    manager: pwd.struct_passwd
+    owner: bool
+    mapping: bytes
+
+    def stamp(self) -> list[object]:
+        """Differs when one of the files has changed."""
+        names = ("policy.toml", "grant.key", "parent.json", self.policy.mapping)
+        paths = [os.path.join(self.etc, name) for name in names]
+        found = [os.stat(path) for path in paths if os.path.exists(path)]
+        return [(one.st_ino, one.st_mtime_ns, one.st_ctime_ns, one.st_size) for one in found]
+
+
+def load(etc: str, state: str, events: str | None) -> Site:
+    """Read ``policy.toml``, ``grant.key``, ``parent.json`` and the mapping.
+
+    Raises:
+        ConfigError: with the remedy.
+    """
+    try:
+        policy, owner = parse(files.read(f"{etc}/policy.toml").decode()), os.geteuid() != 0
+        lines = files.read(f"{etc}/grant.key", secret=True).decode().splitlines()
+        keys = {int(version): bytes.fromhex(key) for version, key in map(str.split, lines)}
+        endpoint = json.loads(files.read(f"{etc}/parent.json"))["endpoint_id"]
+        manager = pwd.getpwuid(os.geteuid()) if owner else pwd.getpwnam(policy.manager_user)
+        mapping = b"" if owner else files.read(os.path.join(etc, policy.mapping))
+        if {len(key) for key in keys.values()} != {32}:
+            raise ConfigError("grant.key must hold 32 bytes per version: run mep register")
+    except (ValueError, LookupError, TypeError) as error:
+        raise ConfigError(f"{etc}: {error}") from error
+    if not owner:
+        become.ask(policy.callout_user, mapping, endpoint, [])
+    return Site(etc, state, events, policy, keys, endpoint, manager, owner, mapping)
 
 
 def parse(text: str) -> Policy:
@@ -26,7 +70,7 @@ def parse(text: str) -> Policy:
     Raises:
         ConfigError: not TOML, an unknown key, a value of the wrong type or out of range.
     """
-    with open(_DEFAULTS) as file:
+    with open(os.path.join(os.path.dirname(__file__), "policy.toml")) as file:
         known = _flat(file.read())
     try:
         given = _flat(text)
@@ -64,8 +108,7 @@ def serve(policy: Policy, name: str) -> pwd.struct_passwd:
     try:
         account = pwd.getpwnam(name)
     except (KeyError, ValueError) as error:
-        message = "Your identity maps to an account that does not exist on this machine."
-        raise Refusal("ACCOUNT_UNKNOWN", message, f"no account {name!r}") from error
+        raise Refusal("ACCOUNT_UNKNOWN", f"no account {name!r}") from error
     uid, groups = account.pw_uid, set(os.getgrouplist(name, account.pw_gid))
     rules = {
         "pw_name differs": account.pw_name != name,
@@ -78,8 +121,7 @@ def serve(policy: Policy, name: str) -> pwd.struct_passwd:
         "deny_groups": bool(groups & _gids(policy.deny_groups)),
     }
     if broken := [rule for rule, holds in rules.items() if holds]:
-        message = "The site's policy does not let the account be used that your identity maps to."
-        raise Refusal("ACCOUNT_REFUSED", message, f"account {name!r}: {', '.join(broken)}")
+        raise Refusal("ACCOUNT_REFUSED", f"account {name!r}: {', '.join(broken)}")
     return account
 
 

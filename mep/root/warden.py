@@ -1,19 +1,17 @@
 """The event loop: one peer, its requests, and the processes that came of them."""
 
-import contextlib
-import hashlib
 import os
 import selectors
 import signal
 import socket
 import sys
 import time
+from hashlib import sha256
 
-from mep.root import children, drop, leader, messages, site
-from mep.root.audit import Audit
-from mep.root.grant import Grant, GrantError, verify
-from mep.root.process import NEVER, Process
-from mep.root.refusal import ConfigError, Refusal
+from mep.root import become, children, leader, messages, policy
+from mep.root.children import NEVER, Process
+from mep.root.grant import Grant, verify
+from mep.root.refusal import Audit, ConfigError, Refusal
 
 _TICK_S = 10.0
 _NONCE_KEPT_S = 3600
@@ -24,7 +22,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 class Warden:
     """Everything that root knows while it runs. `listener` is bound and listening."""
 
-    def __init__(self, known: site.Site, audit: Audit, listener: socket.socket) -> None:
+    def __init__(self, known: policy.Site, audit: Audit, listener: socket.socket) -> None:
         self._site, self._audit, self._listener = known, audit, listener
         self._boot_id, self._stamp = os.urandom(16).hex(), known.stamp()
         self._ending = self._leaving = False
@@ -36,7 +34,7 @@ class Warden:
         # Signals are read like everything else, and stay blocked in a fork until it is settled.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         mask = sum(1 << number - 1 for number in _SIGNALS).to_bytes(128, "little")
-        self._signals = drop.libc.signalfd(-1, mask, os.O_CLOEXEC)
+        self._signals = become.libc.signalfd(-1, mask, os.O_CLOEXEC)
         self._selector.register(self._signals, selectors.EVENT_READ, self._signalled)
         self._selector.register(listener.fileno(), selectors.EVENT_READ, self._accept)
 
@@ -52,7 +50,9 @@ class Warden:
                 if self._selector.get_map().get(key.fd) is key:
                     key.data()
             for process in self._processes.values():
-                process.kill_overdue(time.monotonic())
+                if process.kill_at <= time.monotonic():
+                    process.signal(signal.SIGKILL)
+                    process.kill_at += _TICK_S
             self._refresh()
         self._audit.record("down", running=list(self._processes))
 
@@ -77,7 +77,7 @@ class Warden:
         if stamp != self._stamp:
             self._stamp = stamp
             try:
-                self._site = site.load(known.etc, known.state, known.events)
+                self._site = policy.load(known.etc, known.state, known.events)
                 self._audit.record("settings-read")
             except ConfigError as error:
                 self._audit.record("settings-refused", why=error)
@@ -125,9 +125,7 @@ class Warden:
     def _start(self, start: messages.Start) -> None:
         known, now, name, nonce = self._site, time.time(), "", ""
         try:
-            grant = verify(start, known.keys, known.endpoint_id, self._boot_id, now)
-            if grant.nonce in self._nonces:
-                raise GrantError("replay")
+            grant = verify(start, known.keys, (known.endpoint_id, self._boot_id), self._nonces, now)
             self._nonces = {one: end for one, end in self._nonces.items() if end > now}
             self._nonces[grant.nonce] = grant.expires + _NONCE_KEPT_S
             name, nonce = grant.user_endpoint_id, grant.nonce
@@ -141,22 +139,18 @@ class Warden:
                 if process.account:
                     self._send(messages.Started(name, process.account, process.pid))
         except Refusal as refusal:
-            digest = hashlib.sha256(start.grant).hexdigest()
-            self._refuse((name, nonce, digest), refusal)
+            self._refuse((name, nonce, sha256(start.grant).hexdigest()), refusal)
 
     def _limit(self, grant: Grant, now: float) -> None:
-        policy, alive = self._site.policy, self._processes.values()
+        rules, alive = self._site.policy, self._processes.values()
         self._starts = [(then, one) for then, one in self._starts if then > now - 60]
         recent = max(sum(one == other for _, other in self._starts) for one in grant.person)
-        limits = {
-            "stopping": self._ending,
-            "max_endpoints": len(alive) >= policy.max_endpoints,
-            "max_starting": sum(not one.account for one in alive) >= policy.max_starting,
-            "starts_per_minute": recent >= policy.starts_per_minute,
-        }
-        if any(limits.values()):
-            message = "The site starts no more user endpoints at the moment; try again in a minute."
-            raise Refusal("START_LIMIT", message, limits)
+        starting = sum(not process.account for process in alive)
+        full = len(alive) >= rules.max_endpoints or starting >= rules.max_starting
+        if self._ending or full or recent >= rules.starts_per_minute:
+            raise Refusal(
+                "START_LIMIT", f"alive {len(alive)}, of them new {starting}; {recent}/min"
+            )
         self._starts += [(now, one) for one in grant.person]
 
     def _refuse(self, who: tuple[str, str, str], why: Refusal) -> None:
@@ -173,16 +167,15 @@ class Warden:
             process.kill_at = time.monotonic() + self._site.policy.stop_grace_s
 
     def _fork(self, grant: Grant, start: messages.Start) -> None:
-        report, report_end = os.pipe2(os.O_CLOEXEC)
+        report, report_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         pid = os.fork()
         if pid == 0:
             leader.lead(self._site, grant, start, report_end)
         os.close(report_end)
-        os.set_blocking(report, False)
         self._watch(Process(grant.user_endpoint_id, pid, "", grant.nonce, report))
 
     def _watch(self, process: Process) -> None:
-        self._processes[process.user_endpoint_id] = process
+        self._processes[process.name] = process
         ended, heard = lambda: self._ended(process), lambda: self._heard(process)
         self._selector.register(process.pidfd, selectors.EVENT_READ, ended)
         if process.report >= 0:
@@ -190,33 +183,30 @@ class Warden:
 
     def _heard(self, process: Process) -> None:
         """The leader, or later the user's process, said something."""
-        if not process.listen():
+        if process.report >= 0 and not process.listen():
             self._off(process.report)
             process.report = -1
-        said, name = process.line(0), process.user_endpoint_id
+        said, name = process.line(0), process.name
         if not process.account and "account" in said:
             process.account = said["account"]
             self._audit.record("started", user_endpoint_id=name, pid=process.pid, **said)
             self._send(messages.Started(name, process.account, process.pid))
 
     def _ended(self, process: Process) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while process.report >= 0:
-                self._heard(process)
+        self._heard(process)
         if process.report >= 0:
             self._off(process.report)
         status, number = process.reap()
         self._off(process.pidfd)
-        name, said = process.user_endpoint_id, process.line(-1)
+        name, said = process.name, process.line(-1)
         del self._processes[name]
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{self._site.state}/{name}")
-        code, message = said.get("code", ""), said.get("message", "")
+        if os.path.exists(record := f"{self._site.state}/{name}"):
+            os.unlink(record)
         if process.account:
+            code, message = said.get("code", ""), said.get("message", "")
             facts = {"status": status, "signal": number, "code": code, "said": message}
             self._audit.record("exited", user_endpoint_id=name, pid=process.pid, **facts)
             self._send(messages.Exited(name, process.nonce, status, number, code, message))
         else:
-            message = message or "Your user endpoint did not start in time."
-            why = Refusal(code or "START_FAILED", message, said.get("detail", f"signal {number}"))
+            why = Refusal(said.get("code", "START_FAILED"), said.get("detail", f"died: {number}"))
             self._refuse((name, process.nonce, ""), why)
