@@ -43,6 +43,8 @@ class Plan:
     heartbeat_threshold: float
     max_idle_s: float
     """Seconds after which an idle block is ended."""
+    drain_period: float | None
+    """Seconds after which a node pool takes no more tasks; None: it takes them for good."""
     command: Callable[[str], Sequence[str]]
     """The command of a node pool, by the id of its block."""
     environment: Mapping[str, str]
@@ -66,11 +68,13 @@ def plan(
         )
         period, threshold = settings.heartbeat_period, settings.heartbeat_threshold
         max_idle_s = settings.job_status_kwargs.max_idletime
+        drain_period = settings.drain_period
         init = provider.worker_init
     else:
         workers = settings.max_workers or cores
         prefetch, bounds, init = None, Bounds(1, 1, 1, 1.0), ""
         period, threshold, max_idle_s = 30.0, 120.0, FOREVER_S
+        drain_period = None
     told = {
         "directory": surroundings.directory,
         "mode": "thread" if settings.type == "ThreadPoolEngine" else "process",
@@ -95,6 +99,7 @@ def plan(
         heartbeat_period=period,
         heartbeat_threshold=threshold,
         max_idle_s=max_idle_s,
+        drain_period=drain_period,
         command=lambda block_id: pool_command(told, block_id, init),
         environment=environment,
     )

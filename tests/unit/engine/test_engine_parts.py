@@ -31,7 +31,7 @@ from mep.endpoint.providers.local import describe
 from mep.wire import PROTOCOL, frames
 from mep.wire.codec import WireError
 from mep.wire.tasks import Failure, Function, Result, Task
-from mep.worker import channel, crew, execute, recent, worker
+from mep.worker import channel, crew, execute, recent, tickets, worker
 from mep.worker.channel import Channel
 from mep.worker.recent import Recent
 from mep.worker.worker import CANNOT_SPEAK
@@ -282,7 +282,7 @@ def test_how_processes_ended_in_words():
 
 @pytest.mark.parametrize(
     "module",
-    [channel, execute, recent, worker, frames, payload],
+    [channel, execute, recent, tickets, worker, frames, payload],
     ids=lambda module: module.__name__,
 )
 def test_what_a_worker_runs_is_python_3_8(module):
