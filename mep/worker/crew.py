@@ -10,6 +10,7 @@ from typing import Any, Callable, Deque, Dict, List
 
 from mep.wire.frames import FrameError, header
 from mep.worker.channel import Channel
+from mep.worker.command import CANNOT_START
 from mep.worker.execute import Call, Outcome
 from mep.worker.forkserver import ForkServer
 from mep.worker.recent import Recent
@@ -251,6 +252,8 @@ def describe(status: int) -> str:
     code = os.WEXITSTATUS(status)
     if code == CANNOT_SPEAK:
         return "ended because the function closed the worker's own descriptors"
+    if code == CANNOT_START:
+        return "could not be started; the end of its output says why"
     return "exited with status %d before the function returned" % code
 
 

@@ -9,6 +9,7 @@ import traceback
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple, Union
 
 from mep import payload
+from mep.worker.bytecode import is_foreign
 
 Outcome = Tuple[List[Any], bytes]
 """The fields of one ``results`` item (see :mod:`mep.wire.frames`), and its payload."""
@@ -37,26 +38,36 @@ class Call(NamedTuple):
     arguments: bytes
 
 
+class ForeignCode(payload.PayloadError):
+    """The function is the bytecode of another Python version."""
+
+
 def load(body: bytes) -> Function:
     """The function in `body`, or why there is none."""
     try:
-        return payload.load_function(body)
+        function = payload.load_function(body)
+        return (
+            ForeignCode("its bytecode is not this version's") if is_foreign(function) else function
+        )
     except payload.PayloadError as error:
         return error
     except BaseException as error:  # noqa: BLE001 - loading runs module-level code of the user
         return payload.PayloadError("function cannot be loaded: %s" % one_line(error))
 
 
-def run(call: Call, function: Function, limits: Limits) -> Outcome:
-    """Run one task. Never raises: whatever the function does becomes an outcome."""
+def run(call: Call, function: Function, limits: Limits, submitted: str = "") -> Outcome:
+    """Run one task. Never raises: whatever the function does becomes an outcome.
+
+    `submitted` is the version of the Python that the call comes from, as ``3.12.3``; empty: not
+    known.
+    """
     began = time.time()
     if isinstance(function, payload.PayloadError):
-        return failed(call, "DESERIALIZATION_FAILED", unloadable(function), began, limits)
+        return failed(call, *unloadable(function, submitted), began, limits)
     try:
         args, kwargs = payload.load_arguments(call.arguments)
     except BaseException as error:  # noqa: BLE001 - unpickling runs code of the user
-        text = unloadable(error)
-        return failed(call, "DESERIALIZATION_FAILED", text, began, limits)
+        return failed(call, *unloadable(error, submitted), began, limits)
     try:
         value = function(*args, **kwargs)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a function is its result
@@ -121,16 +132,48 @@ def plain(error: BaseException) -> str:
     return str(error) if isinstance(error, payload.PayloadError) else one_line(error)
 
 
-def unloadable(error: BaseException) -> str:
-    """Why a function or its arguments cannot be loaded, and what to do."""
-    reason = plain(error)
-    version = "%d.%d.%d" % sys.version_info[:3]
-    sentence = "The worker (Python %s) could not load the call: %s." % (version, reason.rstrip("."))
+_OWN = "%d.%d.%d" % sys.version_info[:3]
+_FOREIGN_SIGNS = ("code()", "marshal", "code expected", "unknown opcode")
+"""In the text of an error: no Python but another version's makes such a pickle."""
+_SIGNS_BETWEEN_VERSIONS = ("SyntaxError", "is not a package", "Can't get attribute")
+"""The same, where the versions are known to differ."""
+
+
+def unloadable(error: BaseException, submitted: str) -> Tuple[str, str]:
+    """Code and sentence for a function or arguments that cannot be loaded, and what to do."""
+    reason = plain(error).rstrip(".")
+    if _is_mismatch(error, reason, submitted):
+        return "ENVIRONMENT_MISMATCH", mismatch(reason, submitted)
+    sentence = "The worker (Python %s) could not load the call: %s." % (_OWN, reason)
     if "No module named" in reason:
-        return sentence + " Install that module where the workers run, or import it elsewhere."
-    if any(sign in reason for sign in ("code()", "marshal", "code expected", "unknown opcode")):
-        return sentence + (
-            " This is how a function from another Python version looks: submit from"
-            " Python %d.%d, or register the function as source code." % sys.version_info[:2]
+        sentence += " Install that module where the workers run, or import it elsewhere."
+    return "DESERIALIZATION_FAILED", sentence
+
+
+def _is_mismatch(error: BaseException, reason: str, submitted: str) -> bool:
+    if isinstance(error, ForeignCode) or any(sign in reason for sign in _FOREIGN_SIGNS):
+        return True
+    differ = bool(submitted) and minor(submitted) != minor(_OWN)
+    return differ and any(sign in reason for sign in _SIGNS_BETWEEN_VERSIONS)
+
+
+def mismatch(reason: str, submitted: str) -> str:
+    """The sentence about two Pythons that do not understand each other."""
+    if submitted and minor(submitted) != minor(_OWN):
+        where = "The call was submitted with Python %s, but the worker has Python %s" % (
+            submitted,
+            _OWN,
         )
-    return sentence
+        ask = "choose an environment with Python %s for the workers" % minor(submitted)
+    else:
+        where = "The function is of another Python version than the worker's %s" % _OWN
+        ask = "register it again from Python %s" % minor(_OWN)
+    return (
+        "%s, which cannot load it (%s). Submit from Python %s, %s, "
+        "or register the function as source code (register_source_code)."
+    ) % (where, reason, minor(_OWN), ask)
+
+
+def minor(version: str) -> str:
+    """``3.12`` of ``3.12.3``."""
+    return ".".join(version.split(".")[:2])

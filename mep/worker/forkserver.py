@@ -1,4 +1,4 @@
-"""Forks workers on demand: a clean process that has imported dill, and neither zmq nor threads.
+"""Starts workers on demand: a clean process that has imported dill, and neither zmq nor threads.
 
 The node pool forks it before it imports zmq itself. It ends every worker, with the process group
 of each, as soon as the pool is gone; and tells the pool how each worker ended. Over a
@@ -14,7 +14,9 @@ import os
 import select
 import signal
 import socket
-from typing import Any, Dict, List, NoReturn, Optional, Tuple
+from typing import Any, Dict, List, NoReturn, Optional, Sequence, Tuple
+
+from mep.worker.command import become
 
 _PACKET = 64
 _DESCRIPTORS = 256
@@ -30,16 +32,21 @@ class ForkServer:
         self.pid = pid
 
     @classmethod
-    def launch(cls, settings: Dict[str, Any]) -> "ForkServer":
+    def launch(
+        cls, settings: Dict[str, Any], command: Optional[Sequence[str]] = None
+    ) -> "ForkServer":
         """Fork it. Call before anything has started a thread.
 
-        `settings`: see :func:`mep.worker.worker.main`.
+        Args:
+            settings: see :func:`mep.worker.worker.main`.
+            command: starts a worker of another Python, see :mod:`mep.worker.command`; without one
+                workers are forked.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
         if pid == 0:
             ours.close()
-            _Server(theirs, settings).run()
+            _Server(theirs, settings, command).run()
         theirs.close()
         return cls(ours, pid)
 
@@ -85,9 +92,12 @@ class ForkServer:
 
 
 class _Server:
-    def __init__(self, control: socket.socket, settings: Dict[str, Any]) -> None:
+    def __init__(
+        self, control: socket.socket, settings: Dict[str, Any], command: Optional[Sequence[str]]
+    ) -> None:
         self._control = control
         self._settings = settings
+        self._command = command
         self._pids: Dict[int, int] = {}
 
     def run(self) -> NoReturn:
@@ -108,10 +118,11 @@ class _Server:
         woken.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-        from mep.worker import worker
+        if self._command is None:
+            from mep.worker import worker
 
-        worker.open_user_path()
-        gc.freeze()
+            worker.open_user_path()
+            gc.freeze()
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         poll.register(woken, select.POLLIN)
@@ -148,10 +159,12 @@ class _Server:
 
     def _become_worker(self, channel: int, log: int) -> NoReturn:
         try:
-            from mep.worker import worker
-
             os.setpgid(0, 0)
             self._control.close()
+            if self._command is not None:
+                become(self._command, channel, log)
+            from mep.worker import worker
+
             worker.main(socket.socket(fileno=channel), log, self._settings)
         finally:
             os._exit(1)

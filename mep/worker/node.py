@@ -44,6 +44,12 @@ class Settings(NamedTuple):
     limits: Dict[str, int]
     """See :class:`mep.worker.execute.Limits`."""
     working_dir: str
+    submitted: str
+    """Version of the Python that calls come from; empty: not known."""
+    worker_python: str
+    """Command of the workers' Python; empty: this process's, or what `path_before` tells."""
+    path_before: Optional[str]
+    """PATH before ``worker_init``; None where there was none."""
     lifeline: Optional[int]
     """Descriptor of a pipe that the user endpoint holds open for as long as it lives."""
     heartbeat_period: float
@@ -94,7 +100,10 @@ class NodePool:
         if forks is None:
             open_user_path()
             os.chdir(self._settings.working_dir)
-            return ThreadCrew(self._poll, self._settings.workers, limits, self._results.append)
+            settings = self._settings
+            return ThreadCrew(
+                self._poll, settings.workers, limits, settings.submitted, self._results.append
+            )
         log_prefix = os.path.join(self._settings.directory, "workers", self._settings.pool_id)
         return Crew(
             forks,

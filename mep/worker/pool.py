@@ -8,8 +8,9 @@ and imports dill while this process imports zmq.
 import json
 import os
 import sys
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
+from mep.worker.command import chosen_python, worker_command
 from mep.worker.forkserver import ForkServer
 
 
@@ -21,12 +22,26 @@ def main() -> int:
     os.makedirs(settings["working_dir"], mode=0o700, exist_ok=True)
     forks: Optional[ForkServer] = None
     if settings["mode"] == "process":
-        forks = ForkServer.launch(
-            {"directory": settings["working_dir"], "limits": settings["limits"]}
-        )
+        told = {
+            "directory": settings["working_dir"],
+            "limits": settings["limits"],
+            "submitted": settings["submitted"],
+        }
+        forks = ForkServer.launch(told, _command(settings, told))
     from mep.worker.node import NodePool, Settings
 
     return NodePool(Settings(**settings), forks).run()
+
+
+def _command(settings: Dict[str, Any], told: Dict[str, Any]) -> Optional[List[str]]:
+    """How workers are started; None: by a fork of this very Python."""
+    path = os.environ.get("PATH", os.defpath)
+    python = chosen_python(settings["worker_python"], settings["path_before"], path)
+    if not python:
+        return None
+    from mep.worker.bundle import bundle
+
+    return worker_command(python, bundle(settings["directory"]), told)
 
 
 if __name__ == "__main__":

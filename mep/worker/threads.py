@@ -18,9 +18,10 @@ from mep.worker.recent import Recent
 class ThreadCrew:
     """Up to `size` threads; the methods are those of :class:`mep.worker.crew.Crew`."""
 
-    def __init__(self, poll: Poll, size: int, limits: Limits, ended: Ended) -> None:
+    def __init__(self, poll: Poll, size: int, limits: Limits, submitted: str, ended: Ended) -> None:
         self._size = size
         self._limits = limits
+        self._submitted = submitted
         self._ended = ended
         self._calls: "queue.SimpleQueue[Tuple[Call, Function]]" = queue.SimpleQueue()
         self._done: Deque[Outcome] = deque()
@@ -71,7 +72,7 @@ class ThreadCrew:
     def _work(self) -> None:
         while True:
             call, function = self._calls.get()
-            outcome = run(call, function, self._limits)
+            outcome = run(call, function, self._limits, self._submitted)
             if os.getpid() != self._pid:
                 os._exit(0)  # a child that the function forked came back here instead of ending
             self._done.append(outcome)

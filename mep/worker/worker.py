@@ -27,12 +27,13 @@ CANNOT_SPEAK = 71
 
 
 def main(sock: socket.socket, log: int, settings: Dict[str, Any]) -> NoReturn:
-    """The whole life of a worker process that has just been forked.
+    """The whole life of a worker process that has just been started.
 
     Args:
         sock: this worker's end of the channel.
         log: descriptor that takes over 1 and 2.
-        settings: ``directory`` to work in, and ``limits`` (see :class:`mep.worker.execute.Limits`).
+        settings: ``directory`` to work in, ``limits`` (see :class:`mep.worker.execute.Limits`), and
+            ``submitted`` (see :func:`mep.worker.execute.run`).
     """
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
@@ -42,9 +43,8 @@ def main(sock: socket.socket, log: int, settings: Dict[str, Any]) -> NoReturn:
     channel = Channel(socket.socket(fileno=_out_of_the_way(sock.detach())))
     channel.socket.setblocking(True)
     os.closerange(3, PROTOCOL_DESCRIPTOR)
-    limits = Limits(**settings["limits"])
     try:
-        _serve(channel, settings["directory"], limits, log)
+        _serve(channel, settings, log)
     except OSError as error:
         message = "worker %d ends: its channel to the node pool is gone: %s\n" % (
             os.getpid(),
@@ -55,7 +55,8 @@ def main(sock: socket.socket, log: int, settings: Dict[str, Any]) -> NoReturn:
     os._exit(0)
 
 
-def _serve(channel: Channel, directory: str, limits: Limits, log: int) -> None:
+def _serve(channel: Channel, settings: Dict[str, Any], log: int) -> None:
+    limits = Limits(**settings["limits"])
     functions: Recent[Function] = Recent()
     missing = payload.PayloadError("its body did not reach the worker")
     pid = os.getpid()
@@ -70,9 +71,10 @@ def _serve(channel: Channel, directory: str, limits: Limits, log: int) -> None:
             continue
         task_id, function_id, spec = message.fields
         call = Call(task_id, function_id, spec, message.payload)
-        os.chdir(directory)
+        os.chdir(settings["directory"])
         os.environ["GC_TASK_UUID"] = call.task_id
-        fields, result = run(call, functions.touch(call.function_id) or missing, limits)
+        function = functions.touch(call.function_id) or missing
+        fields, result = run(call, function, limits, settings["submitted"])
         if os.getpid() != pid:
             os._exit(0)  # a child that the function forked came back here instead of ending
         channel.send(header("result", *fields), result)

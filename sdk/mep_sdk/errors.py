@@ -22,9 +22,11 @@
     └── TaskExecutionFailed        traceback; the task ended badly, not by its own exception
         ├── StartRefused           the site did not start a user endpoint for you
         ├── ConfigurationRefused   user_endpoint_config, template, or engine
+        ├── ResourcesRefused       resource_specification asks for what the engine does not have
         ├── WorkerLost             the process that ran the task died
         ├── EndpointLost           the user endpoint died
         ├── DeserializationFailed  the worker cannot load the function or its arguments
+        │   └── EnvironmentMismatch    because they are of another Python version
         └── ResultNotCarried       the result is too large or cannot be serialized
 
 ``code`` is one of :mod:`mep.wire.codes`, the same whichever way the failure came; scripts compare
@@ -159,6 +161,10 @@ class ConfigurationRefused(TaskExecutionFailed):
     """The user endpoint did not come up with this ``user_endpoint_config``."""
 
 
+class ResourcesRefused(TaskExecutionFailed):
+    """``resource_specification`` asks for what the endpoint's engine does not have."""
+
+
 class WorkerLost(TaskExecutionFailed):
     """The process that ran the task died; node, exit status and signal are in the message."""
 
@@ -169,6 +175,10 @@ class EndpointLost(TaskExecutionFailed):
 
 class DeserializationFailed(TaskExecutionFailed):
     """The worker cannot load the function or its arguments."""
+
+
+class EnvironmentMismatch(DeserializationFailed):
+    """The worker has another Python version than the call, and cannot load it; both are named."""
 
 
 class ResultNotCarried(TaskExecutionFailed):
@@ -200,6 +210,7 @@ _REFUSALS: dict[str, type[RelayError]] = {
     codes.INVALID_REQUEST: InvalidRequest,
     codes.INVALID_UUID: InvalidRequest,
     codes.TASK_PAYLOAD_TOO_LARGE: PayloadTooLarge,
+    codes.INTERNAL_ERROR: RelayError,
 }
 
 _STATUSES: dict[int, tuple[type[RelayError], str]] = {
@@ -224,9 +235,11 @@ _FAILURES: dict[str, type[TaskExecutionFailed]] = {
     codes.TEMPLATE_FAILED: ConfigurationRefused,
     codes.CONFIG_REFUSED: ConfigurationRefused,
     codes.ENGINE_FAILED: ConfigurationRefused,
+    codes.RESOURCES_REFUSED: ResourcesRefused,
     codes.WORKER_LOST: WorkerLost,
     codes.ENDPOINT_LOST: EndpointLost,
     codes.DESERIALIZATION_FAILED: DeserializationFailed,
+    codes.ENVIRONMENT_MISMATCH: EnvironmentMismatch,
     codes.SERIALIZATION_FAILED: ResultNotCarried,
     codes.RESULT_TOO_LARGE: ResultNotCarried,
 }

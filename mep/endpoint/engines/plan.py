@@ -66,10 +66,10 @@ def plan(
         )
         period, threshold = settings.heartbeat_period, settings.heartbeat_threshold
         max_idle_s = settings.job_status_kwargs.max_idletime
-        init = provider.worker_init
+        init, python = provider.worker_init, settings.worker_python
     else:
         workers = settings.max_workers or cores
-        prefetch, bounds, init = None, Bounds(1, 1, 1, 1.0), ""
+        prefetch, bounds, init, python = None, Bounds(1, 1, 1, 1.0), "", ""
         period, threshold, max_idle_s = 30.0, 120.0, FOREVER_S
     told = {
         "directory": surroundings.directory,
@@ -82,6 +82,9 @@ def plan(
             "message": limits.USER_MESSAGE,
         },
         "working_dir": os.path.join(surroundings.directory, settings.working_dir),
+        "submitted": surroundings.submitted,
+        "worker_python": python,
+        "path_before": environment.get("PATH", DEFAULT_PATH) if init.strip() else None,
         "lifeline": lifeline,
         "heartbeat_period": period,
         "heartbeat_threshold": threshold,

@@ -105,6 +105,13 @@ class ComputeEngineSettings(_Common, frozen=True):
         Count | None,
         Meta(description="Workers on a node; the cores that may be used if not given."),
     ] = None
+    worker_python: Annotated[
+        str,
+        Meta(
+            description="Command of the workers' Python, 3.8 or newer with nothing installed. If "
+            "not given: the python3 that worker_init puts first on PATH, else the endpoint's own."
+        ),
+    ] = ""
     nodes_per_block: Annotated[
         int | None, Meta(description="As in the provider; one of the two places suffices.")
     ] = None

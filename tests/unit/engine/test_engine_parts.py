@@ -2,18 +2,15 @@
 
 import ast
 import contextlib
-import inspect
 import json
 import os
 import signal
 import socket
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mep import payload
 from mep.endpoint.engines.base import Surroundings
 from mep.endpoint.engines.plan import Account, plan, pool_environment
 from mep.endpoint.engines.settings import read
@@ -31,7 +28,7 @@ from mep.endpoint.providers.local import describe
 from mep.wire import PROTOCOL, frames
 from mep.wire.codec import WireError
 from mep.wire.tasks import Failure, Function, Result, Task
-from mep.worker import channel, crew, execute, recent, worker
+from mep.worker import bundle, crew
 from mep.worker.channel import Channel
 from mep.worker.recent import Recent
 from mep.worker.worker import CANNOT_SPEAK
@@ -282,12 +279,10 @@ def test_how_processes_ended_in_words():
 
 @pytest.mark.parametrize(
     "module",
-    [channel, execute, recent, worker, frames, payload],
-    ids=lambda module: module.__name__,
+    sorted(name for name in bundle.contents() if name.startswith("mep/")),
 )
 def test_what_a_worker_runs_is_python_3_8(module):
-    source = Path(inspect.getfile(module)).read_text()
-    assert ast.parse(source, feature_version=(3, 8)).body
+    assert ast.parse(bundle.contents()[module], feature_version=(3, 8)) is not None
 
 
 AROUND = Surroundings("/home/a/.mep/u", "e", "u", 1000)
