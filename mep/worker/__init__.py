@@ -3,6 +3,7 @@
 ==============================  ==================================================================
 :mod:`mep.worker.pool`          entry of the node pool: forks the fork server, then imports zmq
 :mod:`mep.worker.node`          the node pool: ZeroMQ to the interchange, tasks to the crew
+:mod:`mep.worker.layout`        what each worker of a node gets: cores, accelerators, variables
 :mod:`mep.worker.crew`          worker processes as the pool sees them
 :mod:`mep.worker.threads`       the same for threads (``ThreadPoolEngine``)
 :mod:`mep.worker.forkserver`    starts workers, reports how they ended; no ZeroMQ in its memory
@@ -17,6 +18,7 @@
 :mod:`mep.worker.recent`        the bounded memory of functions that both of them keep alike
 ==============================  ==================================================================
 
-May import :mod:`mep.payload` and :mod:`mep.wire.frames`; the node pool also pyzmq. What a
+May import :mod:`mep.payload` and :mod:`mep.wire.frames`; the node pool also pyzmq and
+:mod:`mep.wire.node`. What a
 worker needs of it (:data:`mep.worker.bundle.MODULES`) runs on Python 3.8 and newer.
 """

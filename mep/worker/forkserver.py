@@ -17,6 +17,7 @@ import socket
 from typing import Any, Dict, List, NoReturn, Optional, Sequence, Tuple
 
 from mep.worker.command import become
+from mep.worker.layout import Share
 
 _PACKET = 64
 _DESCRIPTORS = 256
@@ -33,12 +34,16 @@ class ForkServer:
 
     @classmethod
     def launch(
-        cls, settings: Dict[str, Any], command: Optional[Sequence[str]] = None
+        cls,
+        settings: Dict[str, Any],
+        shares: Sequence[Share],
+        command: Optional[Sequence[str]] = None,
     ) -> "ForkServer":
         """Fork it. Call before anything has started a thread.
 
         Args:
             settings: see :func:`mep.worker.worker.main`.
+            shares: what each worker gets, by its number.
             command: starts a worker of another Python, see :mod:`mep.worker.command`; without one
                 workers are forked.
         """
@@ -46,7 +51,7 @@ class ForkServer:
         pid = os.fork()
         if pid == 0:
             ours.close()
-            _Server(theirs, settings, command).run()
+            _Server(theirs, settings, shares, command).run()
         theirs.close()
         return cls(ours, pid)
 
@@ -93,10 +98,15 @@ class ForkServer:
 
 class _Server:
     def __init__(
-        self, control: socket.socket, settings: Dict[str, Any], command: Optional[Sequence[str]]
+        self,
+        control: socket.socket,
+        settings: Dict[str, Any],
+        shares: Sequence[Share],
+        command: Optional[Sequence[str]],
     ) -> None:
         self._control = control
         self._settings = settings
+        self._shares = shares
         self._command = command
         self._pids: Dict[int, int] = {}
 
@@ -150,17 +160,20 @@ class _Server:
     def _spawn(self, number: int, channel: int, log: int) -> None:
         pid = os.fork()
         if pid == 0:
-            self._become_worker(channel, log)
+            self._become_worker(self._shares[number], channel, log)
         self._pids[number] = pid
         with contextlib.suppress(PermissionError, ProcessLookupError):  # the child was faster
             os.setpgid(pid, pid)
         os.close(channel)
         os.close(log)
 
-    def _become_worker(self, channel: int, log: int) -> NoReturn:
+    def _become_worker(self, share: Share, channel: int, log: int) -> NoReturn:
         try:
             os.setpgid(0, 0)
             self._control.close()
+            os.environ.update(share.environment)
+            if share.cores is not None:
+                os.sched_setaffinity(0, share.cores)
             if self._command is not None:
                 become(self._command, channel, log)
             from mep.worker import worker

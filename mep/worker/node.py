@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from collections import deque
-from typing import Any, Deque, Dict, List, NamedTuple, Optional
+from typing import Any, Deque, Dict, List, NamedTuple, Optional, Union
 
 import zmq
 
@@ -38,12 +38,21 @@ class Settings(NamedTuple):
     block_id: str
     mode: str
     """``process`` or ``thread``."""
-    workers: int
-    credit: int
-    """Tasks that it takes at once."""
+    max_workers: Optional[int]
+    """The node has at most so many; this and what follows: see :mod:`mep.worker.layout`."""
+    cores_per_worker: Optional[float]
+    mem_per_worker: Optional[float]
+    """GB."""
+    cpu_affinity: str
+    """``none``, ``block``, ``block-reverse``, ``alternating`` or ``list:0,1:2-3``."""
+    accelerators: Union[int, List[str], None]
+    prefetch: int
+    """Tasks that it takes beyond its workers."""
     limits: Dict[str, int]
     """See :class:`mep.worker.execute.Limits`."""
     working_dir: str
+    run_in_sandbox: bool
+    """Each task in a directory of its own below `working_dir`."""
     submitted: str
     """Version of the Python that calls come from; empty: not known."""
     worker_python: str
@@ -64,8 +73,9 @@ class _Queued(NamedTuple):
 class NodePool:
     """One node's workers, until the interchange says stop, or is gone."""
 
-    def __init__(self, settings: Settings, forks: Optional[ForkServer]) -> None:
+    def __init__(self, settings: Settings, workers: int, forks: Optional[ForkServer]) -> None:
         self._settings = settings
+        self._workers = workers
         self._node = socket.gethostname()
         self._begun = Begun(os.path.join(settings.directory, "begun", settings.pool_id))
         self._given = 0
@@ -102,13 +112,13 @@ class NodePool:
             os.chdir(self._settings.working_dir)
             settings = self._settings
             return ThreadCrew(
-                self._poll, settings.workers, limits, settings.submitted, self._results.append
+                self._poll, self._workers, limits, settings.submitted, self._results.append
             )
         log_prefix = os.path.join(self._settings.directory, "workers", self._settings.pool_id)
         return Crew(
             forks,
             self._poll,
-            self._settings.workers,
+            self._workers,
             log_prefix,
             self._node,
             self._results.append,
@@ -150,8 +160,8 @@ class NodePool:
                 self._node,
                 os.getpid(),
                 "%d.%d.%d" % sys.version_info[:3],
-                settings.workers,
-                settings.credit,
+                self._workers,
+                self._workers + settings.prefetch,
             )
         )
 

@@ -7,11 +7,16 @@ and imports dill while this process imports zmq.
 
 import json
 import os
+import socket
 import sys
 from typing import Any, Dict, List, Optional
 
 from mep.worker.command import chosen_python, worker_command
 from mep.worker.forkserver import ForkServer
+from mep.worker.layout import LayoutError, Node, layout
+
+WORKERS_SETTINGS = ("working_dir", "run_in_sandbox", "limits", "submitted")
+"""What workers are told too, see :func:`mep.worker.worker.main`."""
 
 
 def main() -> int:
@@ -20,17 +25,23 @@ def main() -> int:
     if settings["lifeline"] is not None:
         os.set_inheritable(settings["lifeline"], False)
     os.makedirs(settings["working_dir"], mode=0o700, exist_ok=True)
+    os.environ["HOSTNAME"] = socket.gethostname()
+    try:
+        shares = layout(_this_node(), settings)
+    except LayoutError as error:
+        sys.exit(str(error))
     forks: Optional[ForkServer] = None
     if settings["mode"] == "process":
-        told = {
-            "directory": settings["working_dir"],
-            "limits": settings["limits"],
-            "submitted": settings["submitted"],
-        }
-        forks = ForkServer.launch(told, _command(settings, told))
+        told = {name: settings[name] for name in WORKERS_SETTINGS}
+        forks = ForkServer.launch(told, shares, _command(settings, told))
     from mep.worker.node import NodePool, Settings
 
-    return NodePool(Settings(**settings), forks).run()
+    return NodePool(Settings(**settings), len(shares), forks).run()
+
+
+def _this_node() -> Node:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Node(sorted(os.sched_getaffinity(0)), memory / 2**30)
 
 
 def _command(settings: Dict[str, Any], told: Dict[str, Any]) -> Optional[List[str]]:

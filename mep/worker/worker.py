@@ -11,12 +11,13 @@ import signal
 import site
 import socket
 import sys
+import time
 from typing import Any, Dict, NoReturn, TextIO
 
 from mep import payload
 from mep.wire.frames import header
 from mep.worker.channel import Channel
-from mep.worker.execute import Call, Function, Limits, load, run
+from mep.worker.execute import Call, Function, Limits, failed, load, run
 from mep.worker.recent import Recent
 
 PROTOCOL_DESCRIPTOR = 200
@@ -32,8 +33,8 @@ def main(sock: socket.socket, log: int, settings: Dict[str, Any]) -> NoReturn:
     Args:
         sock: this worker's end of the channel.
         log: descriptor that takes over 1 and 2.
-        settings: ``directory`` to work in, ``limits`` (see :class:`mep.worker.execute.Limits`), and
-            ``submitted`` (see :func:`mep.worker.execute.run`).
+        settings: ``working_dir``, ``run_in_sandbox``, ``limits`` (see
+            :class:`mep.worker.execute.Limits`), ``submitted`` (see :func:`mep.worker.execute.run`).
     """
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
@@ -71,14 +72,29 @@ def _serve(channel: Channel, settings: Dict[str, Any], log: int) -> None:
             continue
         task_id, function_id, spec = message.fields
         call = Call(task_id, function_id, spec, message.payload)
-        os.chdir(settings["directory"])
-        os.environ["GC_TASK_UUID"] = call.task_id
         function = functions.touch(call.function_id) or missing
-        fields, result = run(call, function, limits, settings["submitted"])
+        began = time.time()
+        try:
+            enter(settings["working_dir"], settings["run_in_sandbox"], call.task_id)
+        except OSError as error:
+            text = "The task's directory cannot be used: %s" % error
+            fields, result = failed(call, "ENGINE_FAILED", text, began, limits)
+        else:
+            fields, result = run(call, function, limits, settings["submitted"])
         if os.getpid() != pid:
             os._exit(0)  # a child that the function forked came back here instead of ending
         channel.send(header("result", *fields), result)
         _mend(log)
+
+
+def enter(directory: str, sandbox: bool, task_id: str) -> None:
+    """Go where the task shall run, and tell it so in Globus Compute's variables."""
+    os.environ["GC_TASK_UUID"] = task_id
+    os.environ.pop("GC_TASK_SANDBOX_DIR", None)
+    if sandbox:
+        directory = os.environ["GC_TASK_SANDBOX_DIR"] = os.path.join(directory, task_id)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    os.chdir(directory)
 
 
 def _out_of_the_way(descriptor: int) -> int:

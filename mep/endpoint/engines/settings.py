@@ -19,6 +19,7 @@ NO_EFFECT: Final = {"version": "no effect"}
 Count = Annotated[int, Meta(ge=1)]
 Blocks = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
+Gigabytes = Annotated[float, Meta(gt=0)]
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,7 +82,9 @@ class _Common(_Section, frozen=True):
         str,
         Meta(description="Where functions run; relative to the user endpoint's own directory."),
     ] = "tasks_working_dir"
-    run_in_sandbox: Annotated[bool, Meta(description="A directory per task.", extra=LATER)] = False
+    run_in_sandbox: Annotated[
+        bool, Meta(description="Each task in a directory of its own below working_dir.")
+    ] = False
     allowed_serializers: Annotated[
         list[str] | None, Meta(description="Refuse payloads of other serializers.", extra=LATER)
     ] = None
@@ -147,11 +150,27 @@ class ComputeEngineSettings(_Common, frozen=True):
     container_cmd_options: Annotated[str | None, Meta(description="Containers.", extra=LATER)] = (
         None
     )
-    cores_per_worker: Annotated[float, Meta(description="Cores a worker.", extra=LATER)] = 1.0
-    mem_per_worker: Annotated[float | None, Meta(description="GB a worker.", extra=LATER)] = None
-    cpu_affinity: Annotated[str, Meta(description="Pinning.", extra=LATER)] = "none"
+    cores_per_worker: Annotated[
+        float, Meta(gt=0, description="Cores of a node for each worker; may be a fraction.")
+    ] = 1.0
+    mem_per_worker: Annotated[
+        Gigabytes | None, Meta(description="GB of a node's memory for each worker.")
+    ] = None
+    cpu_affinity: Annotated[
+        str,
+        Meta(
+            pattern=r"^(none|block|block-reverse|alternating|list:[0-9]+(-[0-9]+)?([,:][0-9]+"
+            r"(-[0-9]+)?)*)$",
+            description="Cores that each worker is bound to: none, block, block-reverse, "
+            "alternating, or a list by worker as in list:0-3:4-7.",
+        ),
+    ] = "none"
     available_accelerators: Annotated[
-        int | list[str] | None, Meta(description="Accelerators of a node.", extra=LATER)
+        Count | list[str] | None,
+        Meta(
+            description="Accelerators of a node, one for each worker: how many, or their names. "
+            "CUDA_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES and ZE_AFFINITY_MASK are set."
+        ),
     ] = None
     drain_period: Annotated[
         int | None, Meta(description="Seconds after which a node ends.", extra=LATER)
@@ -208,6 +227,11 @@ def read(raw: Any) -> EngineSettings:
     _refuse_later(settings)
     if isinstance(settings, ComputeEngineSettings):
         _check_compute(settings)
+    if settings.run_in_sandbox and settings.type == "ThreadPoolEngine":
+        raise SettingsError(
+            "engine.run_in_sandbox: the threads of a ThreadPoolEngine share one directory; "
+            "remove it or use a ProcessPoolEngine"
+        )
     return settings
 
 

@@ -289,7 +289,7 @@ AROUND = Surroundings("/home/a/.mep/u", "e", "u", 1000)
 
 
 def test_the_plan_of_an_empty_section():
-    planned = plan(read(None), AROUND, {"A": "b"}, cores=8, lifeline=5)
+    planned = plan(read(None), AROUND, {"A": "b"}, cores=8, memory_gb=16, lifeline=5)
     assert (planned.workers, planned.prefetch, planned.retries) == (8, None, 0)
     assert planned.bounds == Bounds(1, 0, 1, 1.0)
     *command, told = planned.command("3")
@@ -298,23 +298,24 @@ def test_the_plan_of_an_empty_section():
     assert (settings["pool_id"], settings["block_id"], settings["mode"]) == ("3.0", "3", "process")
     assert settings["working_dir"] == "/home/a/.mep/u/tasks_working_dir"
     assert settings["lifeline"] == 5
-    assert settings["credit"] > settings["workers"] == 8
+    assert settings["prefetch"] > 0
+    assert settings["max_workers"] is None
 
 
 def test_worker_init_stays_apart_from_the_command():
     section = {"provider": {"worker_init": "module load x; y='$(z)'"}, "prefetch_capacity": 0}
-    planned = plan(read(section), AROUND, {}, cores=2, lifeline=None)
+    planned = plan(read(section), AROUND, {}, cores=2, memory_gb=16, lifeline=None)
     bash, flag, script, name, *pool = planned.command("0")
     assert (bash, flag, name) == ("bash", "-c", "bash")
     assert script == "module load x; y='$(z)'\nexec \"$@\""
-    assert json.loads(pool[-1])["credit"] == 2
+    assert json.loads(pool[-1])["prefetch"] == 0
 
 
 def test_threads_and_an_absolute_working_directory():
     section = {"type": "ThreadPoolEngine", "max_workers": 3, "working_dir": "/scratch/a"}
-    planned = plan(read(section), AROUND, {}, cores=2, lifeline=None)
+    planned = plan(read(section), AROUND, {}, cores=2, memory_gb=16, lifeline=None)
     settings = json.loads(planned.command("0")[-1])
-    assert (settings["mode"], settings["workers"]) == ("thread", 3)
+    assert (settings["mode"], settings["max_workers"]) == ("thread", 3)
     assert settings["working_dir"] == "/scratch/a"
 
 
