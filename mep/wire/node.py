@@ -4,7 +4,6 @@ Runs on Python 3.8 and newer; standard library only.
 """
 
 
-
 def workers_of(
     cores: int,
     memory_gb: float,

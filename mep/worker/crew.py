@@ -1,5 +1,6 @@
 """Worker processes as the node pool sees them: who is idle, who runs what, how one ended."""
 
+import math
 import os
 import select
 import signal
@@ -49,6 +50,35 @@ class Poll:
                 call(events)
 
 
+class Deadlines:
+    """When running tasks have had their walltime, which is the same for all of them."""
+
+    def __init__(self, walltime_s: float) -> None:
+        self.walltime_s = walltime_s
+        self._ends: Dict[str, float] = {}
+
+    def begin(self, task_id: str) -> None:
+        """A task starts now."""
+        if self.walltime_s:
+            self._ends[task_id] = time.monotonic() + self.walltime_s
+
+    def end(self, task_id: str) -> None:
+        """A task has ended."""
+        self._ends.pop(task_id, None)
+
+    @property
+    def next(self) -> float:
+        """The first deadline: the oldest task's, as all have the same walltime."""
+        return next(iter(self._ends.values()), math.inf)
+
+    def passed(self, now: float) -> List[str]:
+        """The tasks whose deadline has passed; they are told once."""
+        late = [task_id for task_id, end in self._ends.items() if end <= now]
+        for task_id in late:
+            del self._ends[task_id]
+        return late
+
+
 class _Worker:
     def __init__(self, number: int, channel: Channel, log: str) -> None:
         self.number = number
@@ -58,7 +88,7 @@ class _Worker:
         self.known: Recent[bool] = Recent()
         self.task_id = ""
         self.began = 0.0
-        self.cancelled = False
+        self.ended_for = ""
         self.listening = True
 
 
@@ -71,6 +101,7 @@ class Crew:
         size: workers at most.
         log_prefix: path of the workers' logs, without number and suffix.
         node: name of this node, for messages.
+        walltime_s: what a task may take; 0: any time.
         ended: told the outcome of each task, once.
         broken: told when no worker can be forked any more.
     """
@@ -82,6 +113,7 @@ class Crew:
         size: int,
         log_prefix: str,
         node: str,
+        walltime_s: float,
         ended: Ended,
         broken: Callable[[str], None],
     ) -> None:
@@ -90,6 +122,7 @@ class Crew:
         self._size = size
         self._log_prefix = log_prefix
         self._node = node
+        self._deadlines = Deadlines(walltime_s)
         self._ended = ended
         self._broken = broken
         self._workers: Dict[int, _Worker] = {}
@@ -116,8 +149,9 @@ class Crew:
         worker = self._idle.pop() if self._idle else self._fork()
         worker.task_id = call.task_id
         worker.began = now
-        worker.cancelled = False
+        worker.ended_for = ""
         self._running[call.task_id] = worker
+        self._deadlines.begin(call.task_id)
         if not worker.known.touch(call.function_id):
             worker.known.put(call.function_id, True)
             worker.channel.send(header("function", call.function_id), body)
@@ -128,9 +162,21 @@ class Crew:
 
     def cancel(self, task_id: str) -> None:
         """End the worker that runs this task, if one does; its outcome follows."""
+        self._end(task_id, "cancelled")
+
+    def due(self) -> float:
+        """When :meth:`expire` has something to do, in monotonic seconds."""
+        return self._deadlines.next
+
+    def expire(self, now: float) -> None:
+        """End the workers whose task has had its walltime; the outcomes follow."""
+        for task_id in self._deadlines.passed(now):
+            self._end(task_id, "walltime")
+
+    def _end(self, task_id: str, why: str) -> None:
         worker = self._running.get(task_id)
         if worker is not None:
-            worker.cancelled = True
+            worker.ended_for = worker.ended_for or why
             self._forks.kill(worker.number)
 
     def close(self) -> None:
@@ -180,8 +226,9 @@ class Crew:
         if not fields or fields[0] != worker.task_id:
             raise FrameError("a result of a task that this worker does not have")
         del self._running[worker.task_id]
+        self._deadlines.end(worker.task_id)
         worker.task_id = ""
-        if not worker.cancelled:
+        if not worker.ended_for:
             self._idle.append(worker)
         self._ended((fields, payload))
 
@@ -215,11 +262,15 @@ class Crew:
             self._idle.remove(worker)
         if worker.task_id:
             del self._running[worker.task_id]
+            self._deadlines.end(worker.task_id)
             self._ended(self._loss(worker, status))
 
     def _loss(self, worker: _Worker, status: int) -> Outcome:
-        if worker.cancelled:
+        if worker.ended_for == "cancelled":
             return cancelled(worker.task_id, worker.began)
+        if worker.ended_for == "walltime":
+            tail = _tail(worker)
+            return out_of_time(worker.task_id, worker.began, self._deadlines.walltime_s, tail)
         text = "The worker process that ran this task on node %s %s." % (
             self._node,
             describe(status),
@@ -239,6 +290,13 @@ def cancelled(task_id: str, began: float) -> Outcome:
         began,
         time.time(),
     ], b""
+
+
+def out_of_time(task_id: str, began: float, walltime_s: float, tail: str) -> Outcome:
+    """The outcome of a task that has had its walltime; `tail` is the last that it wrote."""
+    text = "The task was ended after %g seconds, which is the walltime of a task (GC_TASK_TIMEOUT)."
+    head = [task_id, "failed", "WALLTIME_EXCEEDED", text % walltime_s, tail]
+    return [*head, began, time.time()], b""
 
 
 def describe(status: int) -> str:

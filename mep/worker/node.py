@@ -53,6 +53,8 @@ class Settings(NamedTuple):
     working_dir: str
     run_in_sandbox: bool
     """Each task in a directory of its own below `working_dir`."""
+    walltime_s: float
+    """What a task may take; 0: any time."""
     submitted: str
     """Version of the Python that calls come from; empty: not known."""
     worker_python: str
@@ -100,8 +102,8 @@ class NodePool:
             self._wait()
             self._drain_socket()
             self._hand_out()
-            self._flush()
             self._watch_time(time.monotonic())
+            self._flush()
         self._leave()
         return 0
 
@@ -112,7 +114,12 @@ class NodePool:
             os.chdir(self._settings.working_dir)
             settings = self._settings
             return ThreadCrew(
-                self._poll, self._workers, limits, settings.submitted, self._results.append
+                self._poll,
+                self._workers,
+                limits,
+                settings.submitted,
+                settings.walltime_s,
+                self._results.append,
             )
         log_prefix = os.path.join(self._settings.directory, "workers", self._settings.pool_id)
         return Crew(
@@ -121,6 +128,7 @@ class NodePool:
             self._workers,
             log_prefix,
             self._node,
+            self._settings.walltime_s,
             self._results.append,
             self._finish,
         )
@@ -173,7 +181,8 @@ class NodePool:
         if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._poll.wait(0)
             return
-        due = min(self._beat_due, self._heard + self._settings.heartbeat_threshold)
+        silent = self._heard + self._settings.heartbeat_threshold
+        due = min(self._beat_due, silent, self._crew.due())
         self._poll.wait(max(due - time.monotonic(), 0))
 
     def _drain_socket(self) -> None:
@@ -201,6 +210,8 @@ class NodePool:
         if now >= self._beat_due:
             self._beat_due = now + self._settings.heartbeat_period
             self._socket.send(header("beat", time.time()))
+        if now >= self._crew.due():
+            self._crew.expire(now)
         if self._draining and not self._crew.running:
             self._finish("drained")
 

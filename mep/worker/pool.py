@@ -30,6 +30,7 @@ def main() -> int:
         shares = layout(_this_node(), settings)
     except LayoutError as error:
         sys.exit(str(error))
+    settings["walltime_s"] = _walltime(os.environ.get("GC_TASK_TIMEOUT", ""))
     forks: Optional[ForkServer] = None
     if settings["mode"] == "process":
         told = {name: settings[name] for name in WORKERS_SETTINGS}
@@ -37,6 +38,13 @@ def main() -> int:
     from mep.worker.node import NodePool, Settings
 
     return NodePool(Settings(**settings), len(shares), forks).run()
+
+
+def _walltime(text: str) -> float:
+    try:
+        return max(float(text or 0), 0.0)
+    except ValueError:
+        sys.exit("GC_TASK_TIMEOUT is %r, which is no number of seconds" % text)
 
 
 def _this_node() -> Node:

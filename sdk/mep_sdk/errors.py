@@ -24,6 +24,7 @@
         ├── ConfigurationRefused   user_endpoint_config, template, or engine
         ├── ResourcesRefused       resource_specification asks for what the engine does not have
         ├── WorkerLost             the process that ran the task died
+        ├── WalltimeExceeded       the task was ended after the time that the endpoint gives it
         ├── EndpointLost           the user endpoint died
         ├── DeserializationFailed  the worker cannot load the function or its arguments
         │   └── EnvironmentMismatch    because they are of another Python version
@@ -169,6 +170,10 @@ class WorkerLost(TaskExecutionFailed):
     """The process that ran the task died; node, exit status and signal are in the message."""
 
 
+class WalltimeExceeded(TaskExecutionFailed):
+    """The task was ended after the time that the endpoint gives each one."""
+
+
 class EndpointLost(TaskExecutionFailed):
     """The user endpoint died after the task had started."""
 
@@ -237,6 +242,7 @@ _FAILURES: dict[str, type[TaskExecutionFailed]] = {
     codes.ENGINE_FAILED: ConfigurationRefused,
     codes.RESOURCES_REFUSED: ResourcesRefused,
     codes.WORKER_LOST: WorkerLost,
+    codes.WALLTIME_EXCEEDED: WalltimeExceeded,
     codes.ENDPOINT_LOST: EndpointLost,
     codes.DESERIALIZATION_FAILED: DeserializationFailed,
     codes.ENVIRONMENT_MISMATCH: EnvironmentMismatch,

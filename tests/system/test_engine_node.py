@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import pytest
 from engine_harness import engine
 
 from mep import payload
@@ -122,3 +123,27 @@ def test_a_working_directory_that_cannot_be_used_is_said(tmp_path):
         assert "directory cannot be used" in result.failure.message
         (tmp_path / "tasks_working_dir").unlink()
         assert harness.value(os.getpid) == pid
+
+
+@pytest.mark.parametrize("kind", ["ProcessPoolEngine", "ThreadPoolEngine"])
+def test_a_task_that_outstays_its_walltime(tmp_path, monkeypatch, kind):
+    monkeypatch.setenv("GC_TASK_TIMEOUT", "0.2")
+
+    def stay():
+        import time
+
+        time.sleep(60)
+
+    with engine(tmp_path, type=kind, max_workers=2) as harness:
+        result = harness.call(stay)
+        assert result.failure.code == "WALLTIME_EXCEEDED"
+        assert "after 0.2 seconds" in result.failure.message
+        assert result.ended - result.began >= 0.2
+        assert harness.value(os.getpid) > 0
+
+
+def test_a_walltime_that_is_no_number(tmp_path, monkeypatch):
+    monkeypatch.setenv("GC_TASK_TIMEOUT", "soon")
+    with engine(tmp_path, max_workers_per_node=1) as harness:
+        failure = harness.call(os.getpid).failure
+        assert "GC_TASK_TIMEOUT is 'soon'" in failure.message + failure.traceback
