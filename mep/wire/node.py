@@ -3,14 +3,16 @@
 Runs on Python 3.8 and newer; standard library only.
 """
 
+from typing import Optional
+
 
 def workers_of(
     cores: int,
     memory_gb: float,
     accelerators: int,
-    max_workers: int | None,
-    cores_per_worker: float | None,
-    mem_per_worker: float | None,
+    max_workers: Optional[int],
+    cores_per_worker: Optional[float],
+    mem_per_worker: Optional[float],
 ) -> int:
     """At least 1: as many as every given limit allows; settings as in Parsl's HighThroughput.
 

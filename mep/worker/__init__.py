@@ -12,7 +12,6 @@
 :mod:`mep.worker.alone`         its entry
 :mod:`mep.worker.worker`        the worker: takes tasks from its channel, one at a time
 :mod:`mep.worker.execute`       one call, from bytes to bytes (dill, through :mod:`mep.payload`)
-:mod:`mep.worker.bytecode`      whether a function's code is this Python's
 :mod:`mep.worker.begun`         a count of tasks handed out that outlives the pool
 :mod:`mep.worker.channel`       messages on the socket between pool and worker
 :mod:`mep.worker.recent`        the bounded memory of functions that both of them keep alike

@@ -10,12 +10,12 @@ from typing import Dict
 
 MODULES = (
     "mep/__init__.py",
+    "mep/bytecode.py",
     "mep/payload.py",
     "mep/wire/__init__.py",
     "mep/wire/frames.py",
     "mep/worker/__init__.py",
     "mep/worker/alone.py",
-    "mep/worker/bytecode.py",
     "mep/worker/channel.py",
     "mep/worker/command.py",
     "mep/worker/execute.py",

@@ -19,7 +19,7 @@ import zmq
 from mep.wire.frames import FrameError, header, hello, parse
 from mep.worker.begun import Begun
 from mep.worker.crew import Crew, Poll, cancelled
-from mep.worker.execute import Call, Limits, Outcome
+from mep.worker.execute import Call, Outcome, Terms
 from mep.worker.forkserver import ForkServer
 from mep.worker.threads import ThreadCrew
 from mep.worker.worker import open_user_path
@@ -48,15 +48,13 @@ class Settings(NamedTuple):
     accelerators: Union[int, List[str], None]
     prefetch: int
     """Tasks that it takes beyond its workers."""
-    limits: Dict[str, int]
-    """See :class:`mep.worker.execute.Limits`."""
+    terms: Dict[str, Any]
+    """See :class:`mep.worker.execute.Terms`."""
     working_dir: str
     run_in_sandbox: bool
     """Each task in a directory of its own below `working_dir`."""
     walltime_s: float
     """What a task may take; 0: any time."""
-    submitted: str
-    """Version of the Python that calls come from; empty: not known."""
     worker_python: str
     """Command of the workers' Python; empty: this process's, or what `path_before` tells."""
     path_before: Optional[str]
@@ -108,7 +106,6 @@ class NodePool:
         return 0
 
     def _hire(self, forks: Optional[ForkServer]) -> "Crew | ThreadCrew":
-        limits = Limits(**self._settings.limits)
         if forks is None:
             open_user_path()
             os.chdir(self._settings.working_dir)
@@ -116,8 +113,7 @@ class NodePool:
             return ThreadCrew(
                 self._poll,
                 self._workers,
-                limits,
-                settings.submitted,
+                Terms(**settings.terms),
                 settings.walltime_s,
                 self._results.append,
             )

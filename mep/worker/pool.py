@@ -15,7 +15,7 @@ from mep.worker.command import chosen_python, worker_command
 from mep.worker.forkserver import ForkServer
 from mep.worker.layout import LayoutError, Node, layout
 
-WORKERS_SETTINGS = ("working_dir", "run_in_sandbox", "limits", "submitted")
+WORKERS_SETTINGS = ("working_dir", "run_in_sandbox", "terms")
 """What workers are told too, see :func:`mep.worker.worker.main`."""
 
 

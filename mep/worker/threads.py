@@ -12,7 +12,7 @@ from collections import deque
 from typing import Deque, Dict, Set, Tuple
 
 from mep.worker.crew import Deadlines, Ended, Poll, cancelled, out_of_time
-from mep.worker.execute import Call, Function, Limits, Outcome, load, run
+from mep.worker.execute import Call, Function, Outcome, Terms, load, run
 from mep.worker.recent import Recent
 
 
@@ -23,14 +23,12 @@ class ThreadCrew:
         self,
         poll: Poll,
         size: int,
-        limits: Limits,
-        submitted: str,
+        terms: Terms,
         walltime_s: float,
         ended: Ended,
     ) -> None:
         self._size = size
-        self._limits = limits
-        self._submitted = submitted
+        self._terms = terms
         self._deadlines = Deadlines(walltime_s)
         self._ended = ended
         self._calls: "queue.SimpleQueue[Tuple[Call, Function]]" = queue.SimpleQueue()
@@ -61,7 +59,7 @@ class ThreadCrew:
         """Hand a task to a thread; threads have no numbers."""
         function = self._functions.touch(call.function_id)
         if function is None:
-            function = load(body)
+            function = load(body, self._terms)
             self._functions.put(call.function_id, function)
         self._began[call.task_id] = now
         self._deadlines.begin(call.task_id)
@@ -97,7 +95,7 @@ class ThreadCrew:
     def _work(self) -> None:
         while True:
             call, function = self._calls.get()
-            outcome = run(call, function, self._limits, self._submitted)
+            outcome = run(call, function, self._terms)
             if os.getpid() != self._pid:
                 os._exit(0)  # a child that the function forked came back here instead of ending
             self._done.append(outcome)

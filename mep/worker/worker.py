@@ -17,7 +17,7 @@ from typing import Any, Dict, NoReturn, TextIO
 from mep import payload
 from mep.wire.frames import header
 from mep.worker.channel import Channel
-from mep.worker.execute import Call, Function, Limits, failed, load, run
+from mep.worker.execute import Call, Function, Terms, failed, load, run
 from mep.worker.recent import Recent
 
 PROTOCOL_DESCRIPTOR = 200
@@ -33,8 +33,8 @@ def main(sock: socket.socket, log: int, settings: Dict[str, Any]) -> NoReturn:
     Args:
         sock: this worker's end of the channel.
         log: descriptor that takes over 1 and 2.
-        settings: ``working_dir``, ``run_in_sandbox``, ``limits`` (see
-            :class:`mep.worker.execute.Limits`), ``submitted`` (see :func:`mep.worker.execute.run`).
+        settings: ``working_dir``, ``run_in_sandbox``, and ``terms`` (see
+            :class:`mep.worker.execute.Terms`).
     """
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
@@ -57,7 +57,7 @@ def main(sock: socket.socket, log: int, settings: Dict[str, Any]) -> NoReturn:
 
 
 def _serve(channel: Channel, settings: Dict[str, Any], log: int) -> None:
-    limits = Limits(**settings["limits"])
+    terms = Terms(**settings["terms"])
     functions: Recent[Function] = Recent()
     missing = payload.PayloadError("its body did not reach the worker")
     pid = os.getpid()
@@ -68,7 +68,7 @@ def _serve(channel: Channel, settings: Dict[str, Any], log: int) -> None:
                 return
             continue
         if message.kind == "function":
-            functions.put(message.fields[0], load(message.payload))
+            functions.put(message.fields[0], load(message.payload, terms))
             continue
         task_id, function_id, spec = message.fields
         call = Call(task_id, function_id, spec, message.payload)
@@ -78,9 +78,9 @@ def _serve(channel: Channel, settings: Dict[str, Any], log: int) -> None:
             enter(settings["working_dir"], settings["run_in_sandbox"], call.task_id)
         except OSError as error:
             text = "The task's directory cannot be used: %s" % error
-            fields, result = failed(call, "ENGINE_FAILED", text, began, limits)
+            fields, result = failed(call, "ENGINE_FAILED", text, began, terms)
         else:
-            fields, result = run(call, function, limits, settings["submitted"])
+            fields, result = run(call, function, terms)
         if os.getpid() != pid:
             os._exit(0)  # a child that the function forked came back here instead of ending
         channel.send(header("result", *fields), result)

@@ -9,7 +9,7 @@ import pytest
 from engine_harness import engine
 
 from mep import payload
-from mep.wire.tasks import Function
+from mep.wire.tasks import Function, Task
 
 MEET = """
 import os, time
@@ -147,3 +147,33 @@ def test_a_walltime_that_is_no_number(tmp_path, monkeypatch):
     with engine(tmp_path, max_workers_per_node=1) as harness:
         failure = harness.call(os.getpid).failure
         assert "GC_TASK_TIMEOUT is 'soon'" in failure.message + failure.traceback
+
+
+@pytest.mark.parametrize("kind", ["GlobusComputeEngine", "ThreadPoolEngine"])
+def test_serializers_that_are_not_allowed(tmp_path, kind):
+    def one():
+        return 1
+
+    allowed = ["globus_compute_sdk.serialize.PureSourceTextInspect", "JSONData"]
+    with engine(tmp_path, type=kind, allowed_serializers=allowed) as harness:
+        refused = harness.call(one)
+        assert refused.failure.code == "DESERIALIZATION_FAILED"
+        assert "the function came by serializer '01'" in refused.failure.message
+        functions = [Function("source", payload.dump_source("f", "def f(x):\n    return x\n"))]
+        bodies = [payload.dump_arguments((4,), {}, "11"), payload.dump_arguments((4,), {}, "00")]
+        taken, other = harness.submit_raw(functions, "source", bodies)
+        assert payload.load_result(harness.result(taken).payload) == 4
+        assert "the arguments came by serializer '00'" in harness.result(other).failure.message
+
+
+def test_a_result_by_the_first_serializer_that_takes_it(tmp_path):
+    text = "def f(x):\n    return x if x else {1, 2}\n"
+    functions = [Function("f", payload.dump_source("f", text))]
+    with engine(tmp_path, max_workers_per_node=1) as harness:
+        tasks = [
+            Task(f"t{x}", "f", "g", payload.dump_arguments((x,), {}), b"", ("11", "00"))
+            for x in (0, 1)
+        ]
+        harness.engine.submit(functions, tasks)
+        assert harness.result("t1").payload == payload.pack(["11\n1"])
+        assert payload.load_result(harness.result("t0").payload) == {1, 2}

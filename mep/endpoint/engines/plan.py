@@ -12,6 +12,7 @@ from mep.endpoint.engines.settings import ComputeEngineSettings, EngineSettings
 from mep.endpoint.interchange.blocks import Bounds
 from mep.wire import limits
 from mep.wire.node import workers_of
+from mep.wire.strategies import allowed_ids
 
 MAX_PREFETCH: Final = 64
 """Of a pool whose prefetch is learnt: enough that no worker waits for the interchange."""
@@ -77,14 +78,15 @@ def plan(
         "mode": "thread" if settings.type == "ThreadPoolEngine" else "process",
         **node,
         "prefetch": MAX_PREFETCH if prefetch is None else prefetch,
-        "limits": {
+        "terms": {
             "result": surroundings.max_result,
             "text": limits.FAILURE_TEXT,
             "message": limits.USER_MESSAGE,
+            "allowed": allowed_ids(settings.allowed_serializers or ()),
+            "submitted": surroundings.submitted,
         },
         "working_dir": os.path.join(surroundings.directory, settings.working_dir),
         "run_in_sandbox": settings.run_in_sandbox,
-        "submitted": surroundings.submitted,
         "worker_python": python,
         "path_before": environment.get("PATH", DEFAULT_PATH) if init.strip() else None,
         "lifeline": lifeline,

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from mep.wire.settings import SettingsError, convert, nearest
+from mep.wire.strategies import allowed_ids
 
 LATER: Final = {"version": "later"}
 NO_EFFECT: Final = {"version": "no effect"}
@@ -86,7 +87,11 @@ class _Common(_Section, frozen=True):
         bool, Meta(description="Each task in a directory of its own below working_dir.")
     ] = False
     allowed_serializers: Annotated[
-        list[str] | None, Meta(description="Refuse payloads of other serializers.", extra=LATER)
+        list[str] | None,
+        Meta(
+            description="Serializers that functions and arguments may come by, by Globus Compute's "
+            "names (globus_compute_sdk.*Code for all of functions, *Data of data); all if empty."
+        ),
     ] = None
 
 
@@ -227,6 +232,10 @@ def read(raw: Any) -> EngineSettings:
     _refuse_later(settings)
     if isinstance(settings, ComputeEngineSettings):
         _check_compute(settings)
+    try:
+        allowed_ids(settings.allowed_serializers or ())
+    except ValueError as error:
+        raise SettingsError(f"engine.allowed_serializers: {error}") from error
     if settings.run_in_sandbox and settings.type == "ThreadPoolEngine":
         raise SettingsError(
             "engine.run_in_sandbox: the threads of a ThreadPoolEngine share one directory; "

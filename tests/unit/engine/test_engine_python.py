@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from mep import payload
-from mep.worker.bytecode import is_foreign
+from mep.bytecode import is_foreign
 from mep.worker.command import chosen_python, worker_command
-from mep.worker.execute import ForeignCode, minor, unloadable
+from mep.worker.execute import minor, unloadable
 
 OWN = ".".join(map(str, sys.version_info[:3]))
 
@@ -77,7 +77,7 @@ def test_what_it_did_not_compile_is_foreign(words):
 @pytest.mark.parametrize(
     ("error", "submitted", "code"),
     [
-        (ForeignCode("x"), "", "ENVIRONMENT_MISMATCH"),
+        (payload.ForeignCode("x"), "", "ENVIRONMENT_MISMATCH"),
         (
             payload.PayloadError("TypeError: code() argument 13 must be str"),
             "",
@@ -96,6 +96,6 @@ def test_what_is_a_mismatch(error, submitted, code):
 
 
 def test_both_versions_are_named():
-    _, sentence = unloadable(ForeignCode("x"), "3.8.19")
+    _, sentence = unloadable(payload.ForeignCode("x"), "3.8.19")
     assert f"submitted with Python 3.8.19, but the worker has Python {OWN}" in sentence
     assert f"Submit from Python {minor(OWN)}, choose an environment with Python 3.8" in sentence

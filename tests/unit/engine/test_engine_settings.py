@@ -66,6 +66,8 @@ def test_the_pool_engines(kind):
         ({"container_type": "docker"}, "engine.container_type is a setting that this version"),
         ({"drain_period": 3}, "does not have yet"),
         ({"type": "ThreadPoolEngine", "run_in_sandbox": True}, "share one directory"),
+        ({"allowed_serializers": ["Jason"]}, "engine.allowed_serializers: unknown"),
+        ({"allowed_serializers": ["JSONData"]}, "for functions"),
         ({"cpu_affinity": "blok"}, "matching regex"),
         ({"cpu_affinity": "list:"}, "matching regex"),
         ({"cores_per_worker": 0}, "> 0"),
