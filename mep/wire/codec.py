@@ -47,5 +47,5 @@ class Decoder(Generic[M]):
             raise WireError(f"message of {len(data)} bytes; at most {self._max_bytes} are accepted")
         try:
             return self._decoder.decode(data)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise WireError(f"not a message of this protocol: {error}") from error
