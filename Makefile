@@ -1,8 +1,8 @@
 # Every target does its own set-up; `make demo` and `make test` are the two to know.
 
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' mep/__init__.py)
-# Beyond a base system, tests look at: units (systemd), the installed package (mmdebstrap, rpm).
-TEST_PACKAGES := systemd mmdebstrap rpm
+# Beyond a base system, tests need: units (systemd), the installed package (mmdebstrap, rpm), TLS.
+TEST_PACKAGES := systemd mmdebstrap rpm openssl
 # bench/peers.py measures other systems, in an environment of its own that holds them.
 BENCHES := $(filter-out bench/peers.py,$(wildcard bench/*.py))
 

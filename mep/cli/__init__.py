@@ -11,6 +11,7 @@ the endpoint's packages still has ``mep login``.
 :mod:`mep.cli.accounts`    the service's own accounts
 :mod:`mep.cli.relay`       the few HTTP requests of an administrator
 :mod:`mep.cli.processes`   argv and environment of warden and manager; which process is which
+:mod:`mep.cli.users`       users' processes, from the warden's records
 :mod:`mep.cli.supervisor`  both of them, kept running in the foreground or detached
 =========================  ===================================================================
 

@@ -3,28 +3,32 @@
 import json
 import os
 import pwd
+import subprocess
+import sys
 from dataclasses import asdict, dataclass, field
-from typing import IO, TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
+import mep
 from mep.cli.errors import DONE, FAILED, CliError
 from mep.cli.site import Site, configured_site
 
 if TYPE_CHECKING:
-    from mep.root.mapping import Finding
     from mep.root.policy import Policy
 
 Identity = dict[str, str]
+
+CALLOUT_S: Final = 30.0
 
 
 @dataclass
 class Verdict:
     """What the warden would decide."""
 
-    findings: "list[Finding]" = field(default_factory=list)
-    rule: str | None = None
-    """JSON path of the rule that decided."""
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    """What each rule said, up to the one that decided: see :class:`mep.callout.mapping.Finding`."""
     identity_id: str | None = None
     account: str | None = None
     code: str | None = None
@@ -32,7 +36,7 @@ class Verdict:
     message: str = ""
     """What the user would read."""
     detail: str = ""
-    """What the audit log would say besides."""
+    """What the audit log would say."""
 
 
 @click.command
@@ -48,8 +52,8 @@ class Verdict:
 def command(name: str, identity: IO[bytes], as_json: bool) -> int:
     """Show which account an identity becomes on NAME, by which rule, and what the policy says.
 
-    Every rule is shown, with why it did or did not match; the first that matches decides. The code
-    is the warden's own. The exit status is 1 when a start would be refused.
+    Rules are shown in order, with why they did or did not match, up to the first that matches: it
+    decides. The code is the warden's own. The exit status is 1 when a start would be refused.
 
     \b
     Examples:
@@ -91,17 +95,23 @@ def decide(place: Site, identities: list[Identity]) -> Verdict:
     """
     from mep.manager.config import read_text
     from mep.manager.site import POLICY
-    from mep.root import policy as root
+    from mep.root.policy import parse
+    from mep.root.refusal import ConfigError
 
     try:
-        policy = root.parse(read_text(place.file(POLICY)))
-    except root.PolicyError as error:
+        policy = parse(read_text(place.file(POLICY)))
+    except ConfigError as error:
         raise CliError(f"{place.file(POLICY)}: {error}") from error
     if not place.privileged:
         return _owner(policy, identities)
-    verdict = Verdict()
-    _map(place, policy, identities, verdict)
-    if verdict.account is not None:
+    answer = _ask(place, policy, identities)
+    if "error" in answer:
+        raise CliError(f"{place.file(policy.mapping)}: {answer['error']}")
+    verdict = Verdict(answer["findings"], *answer["mapped"])
+    if verdict.account is None:
+        verdict.code = "IDENTITY_NOT_MAPPED"
+        verdict.message = "No rule of the site maps this identity to an account."
+    else:
         _judge(policy, verdict)
     return verdict
 
@@ -109,65 +119,63 @@ def decide(place: Site, identities: list[Identity]) -> Verdict:
 def _owner(policy: "Policy", identities: list[Identity]) -> Verdict:
     """A single-user endpoint's mapping: the owner is the owner."""
     ids = [one["id"] for one in identities]
-    mine = [one for one in ids if one in (policy.owner or [])]
+    mine = [one for one in ids if one in policy.owner]
     if not mine:
         return Verdict(
             code="IDENTITY_NOT_MAPPED",
             message="This is a single-user endpoint of somebody else.",
-            detail=f"owner in policy.toml is {policy.owner or []}",
+            detail=f"owner in policy.toml is {policy.owner}",
         )
-    return Verdict(rule="owner", identity_id=mine[0], account=pwd.getpwuid(os.getuid()).pw_name)
+    return Verdict(identity_id=mine[0], account=pwd.getpwuid(os.geteuid()).pw_name)
 
 
-def _map(place: Site, policy: "Policy", identities: list[Identity], verdict: Verdict) -> None:
+def _ask(place: Site, policy: "Policy", identities: list[Identity]) -> dict[str, Any]:
+    """The process that the warden asks, as the account that it runs as."""
+    from mep.cli.accounts import manager_account
     from mep.manager.config import read_text
-    from mep.root import mapping
-    from mep.root.refusal import Refusal
+    from mep.manager.site import PARENT, load_parent
 
-    path = place.file(policy.mapping)
-    try:
-        rules = mapping.compile_document(json.loads(read_text(path)))
-    except (ValueError, mapping.MappingError) as error:
-        raise CliError(f"{path}: {error}") from error
-
-    def run(command: list[str], counted: list[Identity]) -> list[tuple[str, str]]:
-        from mep.root import callout
-
-        if verdict.account is not None:
-            return []  # decided already: the warden would not ask
-        try:
-            account = pwd.getpwnam(policy.callout_user)
-        except KeyError:
-            raise CliError(f"there is no account {policy.callout_user} to run callouts") from None
-        return callout.run(account, command, counted)
-
-    try:
-        for finding in mapping.explain(rules, identities, run):
-            verdict.findings.append(finding)
-            if finding.output is not None and verdict.account is None:
-                verdict.rule, verdict.account = finding.rule, finding.output
-                verdict.identity_id = finding.identity_id
-    except Refusal as refusal:
-        _refuse(verdict, refusal)
-        return
-    if verdict.account is None:
-        verdict.code = "IDENTITY_NOT_MAPPED"
-        verdict.message = "No rule of the site's identity mapping matches."
+    account = manager_account(policy.callout_user, policy.manager_user)
+    known = place.file(PARENT).exists()
+    question = {
+        "mapping": read_text(place.file(policy.mapping)),
+        "endpoint_id": load_parent(place.etc).endpoint_id if known else "not-registered",
+        "identities": identities,
+        "explain": True,
+    }
+    program = Path(mep.__file__).parent / "callout" / "__main__.py"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(program)],
+        input=json.dumps(question).encode(),
+        capture_output=True,
+        env={},
+        cwd="/",
+        timeout=CALLOUT_S,
+        check=False,
+        start_new_session=True,
+        user=account.uid,
+        group=account.gid,
+        extra_groups=[],
+    )
+    if done.returncode != 0:
+        raise CliError(f"mep.callout failed: {done.stderr.decode(errors='replace').strip()}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def _judge(policy: "Policy", verdict: Verdict) -> None:
-    from mep.root import policy as root
+    from mep.root.policy import serve
     from mep.root.refusal import Refusal
 
     assert verdict.account is not None
     try:
-        root.serve(policy, verdict.account)
+        serve(policy, verdict.account)
     except Refusal as refusal:
-        _refuse(verdict, refusal)
-
-
-def _refuse(verdict: Verdict, refusal: Any) -> None:
-    verdict.code, verdict.message, verdict.detail = refusal.code, refusal.message, refusal.detail
+        verdict.code, verdict.message, verdict.detail = (
+            refusal.code,
+            refusal.message,
+            refusal.detail,
+        )
 
 
 def _record(number: int, raw: Any) -> Identity:
@@ -191,17 +199,18 @@ def _show(verdict: Verdict, identities: list[Identity]) -> None:
                 f"{escape(names[one['id']])}: status {escape(one['status'])}: not counted"
             )
     for finding in verdict.findings:
-        decides = finding.rule == verdict.rule and finding.identity_id == verdict.identity_id
-        sign = "[bold green]=>[/]" if decides else "  "
-        result = f" -> {escape(finding.output)}" if finding.output is not None else ""
-        who = escape(names.get(finding.identity_id, finding.identity_id))
-        source = f" ({escape(finding.source)})" if finding.source else ""
-        console.print(f"{sign} {escape(finding.rule)}  {who}{source}: {finding.why}{result}")
-        console.print(f"      {escape(finding.text)}", style="dim")
+        output = finding["output"]
+        sign, result = ("[green]=>[/]", f" -> {escape(output)}") if output else ("  ", "")
+        who = escape(names.get(finding["identity_id"], finding["identity_id"]))
+        source = f" ({escape(finding['source'])})" if finding["source"] else ""
+        console.print(f"{sign} {escape(finding['rule'])}  {who}{source}: {finding['why']}{result}")
+        console.print(f"      {escape(finding['text'])}", style="dim")
     if verdict.account is not None:
         console.print(f"account: [bold]{escape(verdict.account)}[/]")
     if verdict.code:
-        detail = f" ({escape(verdict.detail)})" if verdict.detail != verdict.message else ""
+        detail = (
+            f" ({escape(verdict.detail)})" if verdict.detail not in ("", verdict.message) else ""
+        )
         console.print(f"[bold red]refused[/] {verdict.code}: {escape(verdict.message)}{detail}")
     else:
         console.print("policy.toml: [green]served[/]")

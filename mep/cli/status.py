@@ -10,6 +10,7 @@ from mep.cli.errors import DONE, NOT_RUNNING
 from mep.cli.processes import Process
 from mep.cli.running import State, state
 from mep.cli.site import Site, configured_site
+from mep.cli.users import living
 from mep.manager.site import load_parent
 from mep.wire.settings import SettingsError
 
@@ -59,16 +60,28 @@ def describe(place: Site, now: State) -> dict[str, Any]:
             "since": status.relay.since if status else None,
             "message": status.relay.message if status else "",
         },
-        "user_endpoints": [
-            {
-                "id": user.user_endpoint_id,
-                "account": user.account,
-                "pid": user.pid,
-                "since": user.since,
-            }
-            for user in (status.user_endpoints if status else ())
-        ],
+        "user_endpoints": _users(place, now),
     }
+
+
+def _users(place: Site, now: State) -> list[dict[str, Any]]:
+    """As the warden records them; how long they have been there is the manager's knowledge."""
+    told = {
+        user.user_endpoint_id: user for user in (now.status.user_endpoints if now.status else ())
+    }
+    records = {record.user_endpoint_id: record for record in living(place)}
+    rows = []
+    for name in told | records:
+        user, record = told.get(name), records.get(name)
+        rows.append(
+            {
+                "id": name,
+                "account": record.account if record else user.account if user else "",
+                "pid": record.pid if record else user.pid if user else 0,
+                "since": user.since if user else None,
+            }
+        )
+    return rows
 
 
 def _entry(process: Process | None) -> dict[str, Any]:
@@ -91,16 +104,23 @@ def _show(facts: dict[str, Any]) -> None:
     console.print(f"[bold]{facts['name']}[/] ({kind}), {facts['endpoint_id'] or 'not registered'}")
     if not facts["running"]:
         console.print(f"not running; start it with: mep start {facts['name']}")
+        if facts["user_endpoints"]:
+            _show_users(console, facts["user_endpoints"])
         return
     relay, warden = facts["relay"], facts["warden"]
     words = f": {escape(relay['message'])}" if relay["message"] else ""
     console.print(f"relay    {relay['state']}{words}{_ago(relay['since'])}  {relay['url'] or ''}")
     console.print(f"warden   {warden.get('state', 'down')}  process {warden['pid'] or '?'}")
     console.print(f"manager  process {facts['manager']['pid'] or '?'}")
-    users = facts["user_endpoints"]
+    _show_users(console, facts["user_endpoints"])
+
+
+def _show_users(console: Any, users: list[dict[str, Any]]) -> None:
+    from rich.markup import escape
+
     console.print(f"user endpoints: {len(users)}")
     for user in users:
-        account = escape(user["account"]) or "(started before this manager)"
+        account = escape(user["account"] or "?")
         console.print(
             f"  {user['id']}  {account}  process {user['pid'] or '?'}{_ago(user['since'])}"
         )

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, Any, Final, Literal
 
+from mep.cli import users
 from mep.cli.children import Child
 from mep.cli.errors import CliError
 from mep.cli.preparation import owner_of, policy, prepare
@@ -151,7 +152,8 @@ class Supervisor:
         try:
             await asyncio.wait((gone, hurry), timeout=seconds, return_when="FIRST_COMPLETED")
             if not gone.done() and self._hurry.is_set():
-                child.signal(number)
+                if self._mode == "stop":
+                    users.kill(self._place)
                 await asyncio.wait((gone,), timeout=MARGIN_S)
             if not gone.done():
                 self._say(f"the {child.name} does not end; killing it")

@@ -11,6 +11,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from mep.manager.packets import pack_request
 from mep.root import messages as root
 from mep.wire import codes
 from mep.wire import to_manager as wire
@@ -124,7 +125,7 @@ class Broker:
     def _start(self, start: wire.Start) -> None:
         if len(start.signature) != _SIGNATURE_BYTES:
             return self._refuse(start, codes.GRANT_REFUSED, "The relay's signature is malformed.")
-        packet = root.pack_request(
+        packet = pack_request(
             root.Start(start.grant, start.signature, start.options, start.runtime)
         )
         if len(packet) > root.MAX_PACKET:
@@ -147,7 +148,7 @@ class Broker:
         except ValueError:
             log.warning("the relay asks to stop %.60r, which is no UUID: dropped", user_endpoint_id)
             return
-        self.to_warden.append(root.pack_request(root.Stop(name)))
+        self.to_warden.append(pack_request(root.Stop(name)))
 
     def _refuse(self, start: wire.Start, code: str, message: str) -> None:
         self.to_relay.append(wire.Refused(start.user_endpoint_id, start.nonce, code, message, ""))

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from mep.manager.backoff import Backoff
-from mep.root.messages import MAX_PACKET, MessageError, Reply, Running, parse_reply
+from mep.manager.packets import parse_reply
+from mep.root.messages import MAX_PACKET, MessageError, Reply, Running
 
 log = logging.getLogger(__name__)
 

@@ -14,16 +14,17 @@ Start packet, all numbers big-endian::
 Stop packet: ``b"P"`` and the user endpoint id, 36 bytes. The warden's packets are one kind byte
 and a JSON object with exactly the fields below; the manager trusts them, they come from root.
 
-Standard library only, like everything in this package.
+The manager's half, which is not root's to run, is :mod:`mep.manager.packets`. Standard library
+only, like everything in this package.
 """
 
 import json
 import struct
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Final
 
 MAX_PACKET: Final = 128 * 1024
-_START: Final = struct.Struct(">cIII32s")
+START: Final = struct.Struct(">cIII32s")
 _UUID_BYTES: Final = 36
 
 
@@ -97,76 +98,26 @@ class Exited:
 
 Request = Start | Stop
 Reply = Running | Started | Refused | Exited
-_REPLIES: Final[dict[bytes, type[Reply]]] = {
-    b"R": Running,
-    b"s": Started,
-    b"r": Refused,
-    b"x": Exited,
-}
-_KINDS: Final = {reply: kind for kind, reply in _REPLIES.items()}
-
-
-def pack_request(request: Request) -> bytes:
-    """The packet of one request (the manager's side)."""
-    match request:
-        case Start(grant, signature, options, runtime):
-            head = _START.pack(b"S", len(grant), len(options), len(runtime), signature)
-            return head + grant + options + runtime
-        case Stop(user_endpoint_id):
-            return b"P" + user_endpoint_id.encode("ascii")
+KINDS: Final = {Running: b"R", Started: b"s", Refused: b"r", Exited: b"x"}
 
 
 def parse_request(packet: bytes) -> Request:
-    """The request in a packet (root's side).
+    """The request in a packet.
 
     Raises:
         MessageError: too large, unknown kind, lengths that do not add up.
     """
-    if len(packet) > MAX_PACKET:
-        raise MessageError(f"packet of {len(packet)} bytes")
-    match packet[:1]:
-        case b"S":
-            return _parse_start(packet)
-        case b"P" if len(packet) == 1 + _UUID_BYTES and packet.isascii():
-            return Stop(packet[1:].decode("ascii"))
-        case kind:
-            raise MessageError(f"packet of kind {kind!r}, {len(packet)} bytes")
-
-
-def _parse_start(packet: bytes) -> Start:
-    if len(packet) < _START.size:
-        raise MessageError("truncated start")
-    _, *lengths, signature = _START.unpack_from(packet)
-    if _START.size + sum(lengths) != len(packet):
-        raise MessageError("lengths of a start do not add up")
-    grant_end = _START.size + lengths[0]
-    options_end = grant_end + lengths[1]
-    return Start(
-        packet[_START.size : grant_end],
-        signature,
-        packet[grant_end:options_end],
-        packet[options_end:],
-    )
+    if packet[:1] == b"P" and len(packet) == 1 + _UUID_BYTES and packet.isascii():
+        return Stop(packet[1:].decode())
+    if packet[:1] == b"S" and START.size <= len(packet) <= MAX_PACKET:
+        _, grant, options, runtime, signature = START.unpack_from(packet)
+        body = packet[START.size :]
+        if grant + options + runtime == len(body):
+            parts = body[:grant], signature, body[grant : grant + options], body[grant + options :]
+            return Start(*parts)
+    raise MessageError(f"packet of kind {packet[:1]!r}, {len(packet)} bytes")
 
 
 def pack_reply(reply: Reply) -> bytes:
-    """The packet of one reply (root's side)."""
-    return _KINDS[type(reply)] + json.dumps(asdict(reply), separators=(",", ":")).encode()
-
-
-def parse_reply(packet: bytes) -> Reply:
-    """The reply in a packet (the manager's side).
-
-    Raises:
-        MessageError: unknown kind, not JSON, not exactly the declared fields.
-    """
-    kind = _REPLIES.get(packet[:1])
-    if kind is None:
-        raise MessageError(f"packet of kind {packet[:1]!r}")
-    try:
-        body = json.loads(packet[1:])
-    except ValueError as error:
-        raise MessageError(f"reply is not JSON: {error}") from error
-    if not isinstance(body, dict) or set(body) != {field.name for field in fields(kind)}:
-        raise MessageError("reply does not have the declared fields")
-    return kind(**body)
+    """The packet of one reply."""
+    return KINDS[type(reply)] + json.dumps(asdict(reply), separators=(",", ":")).encode()

@@ -5,6 +5,7 @@
 :mod:`mep_sdk.executor` :class:`Executor`: a :class:`concurrent.futures.Executor`
 :mod:`mep_sdk.future`   :class:`ComputeFuture`: what `submit` returns
 :mod:`mep_sdk.submitter`  one thread per executor: takes what is queued, sends it in batches
+:mod:`mep_sdk.backlog`  what is queued, cut into batches (no I/O)
 :mod:`mep_sdk.results`  one thread per client: the WebSocket that brings results
 :mod:`mep_sdk.ledger`   which future waits for which task (no I/O)
 :mod:`mep_sdk.transport`  HTTP: keep-alive, time-outs, what may be tried again

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from mep.wire.rest import Submit
+from mep_sdk.runtime import user_runtime
 from mep_sdk.serialize import Serializer
 
 
@@ -58,6 +60,18 @@ class Batch:
         for _, function_id, payload in self.calls:
             tasks.setdefault(function_id, []).append(payload)
         return tasks
+
+    def request(self, tasks: dict[str, list[bytes]]) -> Submit[bytes]:
+        """The submit of these tasks, with what was said of the whole batch."""
+        serializers = list(self.result_serializers) if self.result_serializers else None
+        return Submit(
+            tasks=tasks,
+            task_group_id=self.task_group_id,
+            user_endpoint_config=self.user_endpoint_config,
+            resource_specification=self.resource_specification,
+            result_serializers=serializers,
+            user_runtime=user_runtime(),
+        )
 
 
 def uuid_text(value: object, what: str) -> str:

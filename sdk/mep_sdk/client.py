@@ -20,13 +20,12 @@ from mep.wire.rest import (
     Submit,
     Submitted,
     TaskIds,
-    TaskStatus,
 )
 from mep_sdk import auth
 from mep_sdk.batch import Batch, uuid_text
-from mep_sdk.errors import PayloadTooLarge, SerializationError, TaskNotFound, TaskPending
+from mep_sdk.errors import PayloadTooLarge, TaskNotFound, TaskPending
 from mep_sdk.functions import Known, known
-from mep_sdk.outcome import exception_of, value_of
+from mep_sdk.outcome import shown
 from mep_sdk.runtime import user_runtime
 from mep_sdk.serialize import Serializer
 from mep_sdk.transport import Transport
@@ -95,8 +94,6 @@ class Client:
         if stream is not None:
             stream.close(CLOSE_S)
         self._http.close()
-
-    # --- functions ------------------------------------------------------------------------------
 
     def register_function(
         self,
@@ -195,8 +192,6 @@ class Client:
         path = f"/v2/functions/{uuid_text(function_id, 'function id')}"
         self._http.call("DELETE", path, dict[str, Any])
 
-    # --- tasks ----------------------------------------------------------------------------------
-
     def run(self, *args: Any, endpoint_id: str, function_id: str, **kwargs: Any) -> str:
         """Submit one call of a registered function; returns the task id."""
         function_id = uuid_text(function_id, "function id")
@@ -233,7 +228,7 @@ class Client:
             raise TypeError("batch_run takes an endpoint id and a batch")
         if not batch.calls:
             raise ValueError("the batch is empty")
-        answer = self.submit(endpoint_id, _request(batch, batch.tasks()))
+        answer = self.submit(endpoint_id, batch.request(batch.tasks()))
         return msgspec.to_builtins(answer)
 
     def _run_older(self, batch: Batch) -> list[str]:
@@ -251,7 +246,7 @@ class Client:
                 function_id: [batch.calls[position][2] for position in there]
                 for function_id, there in functions.items()
             }
-            answer = self.submit(endpoint_id, _request(batch, tasks))
+            answer = self.submit(endpoint_id, batch.request(tasks))
             for function_id, there in functions.items():
                 task_ids.update(zip(there, answer.tasks[function_id], strict=True))
         return [task_ids[position] for position in range(len(batch.calls))]
@@ -326,12 +321,10 @@ class Client:
         for some in _chunks(unknown):
             answer = self._http.call("POST", "/v2/batch_status", BatchStatus[bytes], TaskIds(some))
             for task_id, status in answer.results.items():
-                found[task_id] = _shown(status)
+                found[task_id] = shown(status)
                 if not found[task_id]["pending"]:
                     self._ended[task_id] = found[task_id]
         return {name: found[task_id] for name, task_id in names.items()}
-
-    # --- endpoints and oneself ------------------------------------------------------------------
 
     def get_endpoints(self, role: str | None = None) -> list[dict[str, Any]]:
         """Endpoints that one owns, or with ``role="any"`` all that one may see."""
@@ -356,8 +349,6 @@ class Client:
     def whoami(self) -> dict[str, Any]:
         """Who the relay takes one for."""
         return self._http.call("GET", "/v3/whoami", dict[str, Any])
-
-    # --- for executors --------------------------------------------------------------------------
 
     def result_stream(self) -> "ResultStream":
         """The stream that all executors of this client share."""
@@ -385,43 +376,6 @@ def shared_client() -> Client:
         client = Client(credentials.relay_url, credentials.token, credentials.ca_file)
         client = _shared.setdefault(credentials, client)
     return client
-
-
-def _request(batch: Batch, tasks: dict[str, list[bytes]]) -> Submit[bytes]:
-    return Submit(
-        tasks=tasks,
-        task_group_id=batch.task_group_id,
-        user_endpoint_config=batch.user_endpoint_config,
-        resource_specification=batch.resource_specification,
-        result_serializers=list(batch.result_serializers) if batch.result_serializers else None,
-        user_runtime=user_runtime(),
-    )
-
-
-def _shown(status: TaskStatus[bytes]) -> dict[str, Any]:
-    """A task's status in the form that users see."""
-    if status.status not in ("success", "failed", "cancelled"):
-        return {"pending": True, "status": status.status}
-    cancelled = status.failure_code == codes.CANCELLED
-    shown: dict[str, Any] = {
-        "pending": False,
-        "status": "cancelled" if cancelled else status.status,
-        "completion_t": status.completion_t,
-    }
-    if status.status == "success":
-        try:
-            shown["result"] = value_of(status.result or b"")
-        except SerializationError as error:
-            shown["exception"] = error
-        return shown
-    text = status.exception or "the task failed"
-    if status.failure_code == codes.TASK_NOT_FOUND:
-        shown["exception"] = TaskNotFound(404, codes.TASK_NOT_FOUND, text)
-        return shown
-    shown["exception"] = exception_of(
-        status.failure_code or "", text, "", status.exception_payload or b""
-    )
-    return shown
 
 
 def _chunks(task_ids: list[str]) -> Iterable[list[str]]:

@@ -22,7 +22,7 @@
     └── TaskExecutionFailed        traceback; the task ended badly, not by its own exception
         ├── StartRefused           the site did not start a user endpoint for you
         ├── ConfigurationRefused   user_endpoint_config, template, or engine
-        ├── ResourcesRefused       resource_specification asks for what the engine does not have
+        ├── ResourcesRefused       resource_specification asks for what this engine cannot give
         ├── WorkerLost             the process that ran the task died
         ├── WalltimeExceeded       the task was ended after the time that the endpoint gives it
         ├── EndpointLost           the user endpoint died
@@ -163,7 +163,7 @@ class ConfigurationRefused(TaskExecutionFailed):
 
 
 class ResourcesRefused(TaskExecutionFailed):
-    """``resource_specification`` asks for what the endpoint's engine does not have."""
+    """The ``resource_specification`` asks for what the endpoint's engine cannot give."""
 
 
 class WorkerLost(TaskExecutionFailed):

@@ -10,11 +10,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mep.wire.strategies import strategy_id
+from mep_sdk.backlog import Call, Destination
 from mep_sdk.batch import uuid_text
 from mep_sdk.errors import MEPError
 from mep_sdk.functions import Functions, Known, known
 from mep_sdk.future import ComputeFuture
-from mep_sdk.serialize import Serializer
+from mep_sdk.serialize import Serializer, strategy_id
 from mep_sdk.submitter import Call, Destination, Submitter, finish_at_exit
 
 if TYPE_CHECKING:
@@ -81,8 +82,6 @@ class Executor(concurrent.futures.Executor):
         self.resource_specification = resource_specification
         self.user_endpoint_config = user_endpoint_config
         self.result_serializers = result_serializers
-
-    # --- what tasks are submitted with ----------------------------------------------------------
 
     @property
     def endpoint_id(self) -> str | None:
@@ -168,8 +167,6 @@ class Executor(concurrent.futures.Executor):
         group = f", task group {self._task_group_id}" if self._task_group_id else ""
         return f"<Executor{label} at {where}{group}{', shut down' if self._shut_down else ''}>"
 
-    # --- functions ------------------------------------------------------------------------------
-
     def register_function(
         self, function: Callable[..., Any], function_id: str | None = None, **options: Any
     ) -> str:
@@ -188,8 +185,6 @@ class Executor(concurrent.futures.Executor):
     def register_source_code(self, source: str, function_name: str, **options: Any) -> str:
         """See :meth:`mep_sdk.Client.register_source_code`."""
         return self.client.register_source_code(source, function_name, **options)
-
-    # --- tasks ----------------------------------------------------------------------------------
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ComputeFuture:
         """Run ``fn(*args, **kwargs)`` at the endpoint; returns at once.

@@ -7,8 +7,9 @@ from typing import Any
 
 from mep import payload
 from mep.wire import codes
+from mep.wire.rest import TaskStatus
 from mep.wire.tasks import Result
-from mep_sdk.errors import MEPError, RemoteTraceback, SerializationError, failure
+from mep_sdk.errors import MEPError, RemoteTraceback, SerializationError, TaskNotFound, failure
 
 _FRAME = re.compile(r'  File "(?P<file>[^"<>]+)", line (?P<line>\d+), in ')
 
@@ -83,3 +84,29 @@ def with_lines(traceback: str) -> str:
             text = linecache.getline(frame["file"], int(frame["line"])).strip()
             shown.extend([f"    {text}"] if text else [])
     return "\n".join(shown)
+
+
+def shown(status: TaskStatus[bytes]) -> dict[str, Any]:
+    """A task's status in the form that users see."""
+    if status.status not in ("success", "failed", "cancelled"):
+        return {"pending": True, "status": status.status}
+    cancelled = status.failure_code == codes.CANCELLED
+    told: dict[str, Any] = {
+        "pending": False,
+        "status": "cancelled" if cancelled else status.status,
+        "completion_t": status.completion_t,
+    }
+    if status.status == "success":
+        try:
+            told["result"] = value_of(status.result or b"")
+        except SerializationError as error:
+            told["exception"] = error
+        return told
+    text = status.exception or "the task failed"
+    if status.failure_code == codes.TASK_NOT_FOUND:
+        told["exception"] = TaskNotFound(404, codes.TASK_NOT_FOUND, text)
+        return told
+    told["exception"] = exception_of(
+        status.failure_code or "", text, "", status.exception_payload or b""
+    )
+    return told

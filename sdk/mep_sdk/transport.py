@@ -16,7 +16,14 @@ import msgspec
 from mep import __version__
 from mep.wire.rest import MSGPACK
 from mep_sdk.auth import Credentials
-from mep_sdk.errors import RelayError, RelayUnreachable, SubmissionUncertain, Throttled, refusal
+from mep_sdk.errors import (
+    CredentialsError,
+    RelayError,
+    RelayUnreachable,
+    SubmissionUncertain,
+    Throttled,
+    refusal,
+)
 
 if TYPE_CHECKING:
     import requests
@@ -64,6 +71,7 @@ class Transport:
 
         Raises:
             RelayError: refused, or not reachable for `patience_s`.
+            CredentialsError: the CA certificates cannot be read.
             SubmissionUncertain: `once`, and it is not known whether the relay took it.
         """
         data = None if body is None else msgspec.msgpack.encode(body)
@@ -153,7 +161,12 @@ def _new_session(credentials: Credentials) -> "requests.Session":
 
     from mep.link import Peer
 
-    context = Peer(credentials.relay_url, credentials.ca_file).tls()
+    try:
+        context = Peer(credentials.relay_url, credentials.ca_file).tls()
+    except OSError as error:
+        raise CredentialsError(
+            f"the CA certificates in {credentials.ca_file} cannot be used: {error}"
+        ) from error
 
     class Adapter(HTTPAdapter):
         """Trusts what the result stream trusts: the system's CAs and the user's."""

@@ -1,9 +1,10 @@
 """``POST /v3/endpoints/{id}/submit``: answered once the whole batch is on disk."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -50,15 +51,31 @@ async def submit(request: Request) -> Response:
     wanted = await _check_tasks(relay, endpoint, user, body)
     group_id = await _group(relay, user, body)
     submission = _submission(relay, endpoint, user, body, wanted, group_id)
+    accepted = _accepted(submission, body)
     try:
-        await relay.store.tasks.submit(submission)
+        earlier = await relay.store.tasks.submit(_repeatable(submission, body, accepted))
     except GroupTaken:
         raise _not_your_group(group_id) from None
+    if earlier is not None:
+        return answer(request, msgspec.json.decode(earlier, type=Submitted))
     relay.hub.apply(_submitted(relay, submission, wanted))
+    return answer(request, accepted)
+
+
+def _accepted(submission: Submission, body: Submit[Any]) -> Submitted:
+    """The answer; the client's own name for the request comes back to it."""
     tasks: dict[str, list[str]] = {function_id: [] for function_id in body.tasks}
     for task, function_id in zip(submission.tasks, _spelled(body), strict=True):
         tasks[function_id].append(task.task_id)
-    return answer(request, Submitted(new_id(), group_id, endpoint.id, tasks))
+    name = new_id() if body.request_id is None else checked(body.request_id, "request id")
+    return Submitted(name, submission.group_id, submission.endpoint_id, tasks)
+
+
+def _repeatable(submission: Submission, body: Submit[Any], accepted: Submitted) -> Submission:
+    """With what is needed to answer a repetition of a request that names itself."""
+    if body.request_id is None:
+        return submission
+    return replace(submission, request_id=accepted.request_id, answer=msgspec.json.encode(accepted))
 
 
 async def _check_tasks(

@@ -90,6 +90,9 @@ class Submission:
     result_serializers: tuple[str, ...]
     tasks: tuple[NewTask, ...]
     at: float
+    request_id: str | None = None
+    """The submit's name for itself; a repetition gets `answer` again and does nothing."""
+    answer: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

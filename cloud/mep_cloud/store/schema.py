@@ -112,6 +112,16 @@ task_groups = Table(
     Column("created", Float, nullable=False),
 )
 
+submits = Table(
+    "submits",
+    metadata,
+    Column("owner", ForeignKey("users.id"), primary_key=True),
+    Column("request_id", String, primary_key=True),
+    Column("answer", LargeBinary, nullable=False),
+    Column("created", Float, nullable=False, index=True),
+)
+"""What was answered to a submit that names itself, so that repeating it does nothing twice."""
+
 tasks = Table(
     "tasks",
     metadata,

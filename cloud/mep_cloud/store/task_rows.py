@@ -2,18 +2,23 @@
 
 from typing import Any
 
-from sqlalchemy import bindparam, insert, null, select, update
+from sqlalchemy import bindparam, delete, insert, null, select, update
 from sqlalchemy.dialects import sqlite
 
 from mep.wire.tasks import Failure, Result
 from mep_cloud.store.records import Ending, StoredTask, Submission
-from mep_cloud.store.schema import task_groups, tasks, user_endpoints
+from mep_cloud.store.schema import submits, task_groups, tasks, user_endpoints
 
 # Built once: building a statement costs as much as running it.
 INSERT_GROUP = sqlite.insert(task_groups).on_conflict_do_nothing()
 GROUP_OWNER = select(task_groups.c.owner).where(task_groups.c.id == bindparam("group"))
 INSERT_USER_ENDPOINT = sqlite.insert(user_endpoints).on_conflict_do_nothing()
 INSERT_TASKS = insert(tasks)
+INSERT_SUBMIT = insert(submits)
+SUBMIT_ANSWER = select(submits.c.answer).where(
+    submits.c.owner == bindparam("owner"), submits.c.request_id == bindparam("request_id")
+)
+FORGET_SUBMITS = delete(submits).where(submits.c.created < bindparam("before"))
 END = (
     update(tasks)
     .where(tasks.c.task_id == bindparam("id"), tasks.c.outcome.is_(None))

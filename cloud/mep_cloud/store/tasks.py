@@ -27,12 +27,15 @@ from mep_cloud.store.schema import functions, task_groups, tasks, user_endpoints
 from mep_cloud.store.task_rows import (
     ACKNOWLEDGE,
     END,
+    FORGET_SUBMITS,
     GROUP_OWNER,
     INSERT_GROUP,
+    INSERT_SUBMIT,
     INSERT_TASKS,
     INSERT_USER_ENDPOINT,
     REQUEST_CANCEL,
     STATUS_COLUMNS,
+    SUBMIT_ANSWER,
     as_result,
     as_stored,
     ending_row,
@@ -41,6 +44,8 @@ from mep_cloud.store.task_rows import (
     user_endpoint_row,
 )
 
+REPEATABLE_S: Final = 24 * 3600
+"""How long a repeated submit gets its first answer."""
 _CHUNK: Final = 500
 """Ids in one IN list."""
 
@@ -65,22 +70,29 @@ class Tasks:
 
         return await self._database.write(operation)
 
-    async def submit(self, submission: Submission) -> None:
+    async def submit(self, submission: Submission) -> bytes | None:
         """Make a submission durable, all of it or nothing.
+
+        Returns:
+            None; or the answer that a submission of the same `request_id` was given before, and
+            then nothing has been written.
 
         Raises:
             GroupTaken: the task group became somebody else's in the meantime.
         """
         rows = task_rows(submission)
 
-        def operation(connection: Connection) -> None:
+        def operation(connection: Connection) -> bytes | None:
+            if (earlier := _earlier_answer(connection, submission)) is not None:
+                return earlier
             owner = _group_of(connection, submission.group_id, submission.owner, submission.at)
             if owner != submission.owner:
                 raise GroupTaken(submission.group_id)
             connection.execute(INSERT_USER_ENDPOINT, user_endpoint_row(submission))
             connection.execute(INSERT_TASKS, rows)
+            return None
 
-        await self._database.write(operation)
+        return await self._database.write(operation)
 
     async def end(self, endings: Sequence[Ending]) -> list[int]:
         """Make results durable; their places in the order of commits, aligned with `endings`."""
@@ -211,6 +223,19 @@ class Tasks:
             return rows
 
         return await self._database.read(chunks)
+
+
+def _earlier_answer(connection: Connection, submission: Submission) -> bytes | None:
+    """What a submission of the same name was answered; this one's is kept where there was none."""
+    if submission.request_id is None:
+        return None
+    connection.execute(FORGET_SUBMITS, {"before": submission.at - REPEATABLE_S})
+    key = {"owner": submission.owner, "request_id": submission.request_id}
+    earlier: bytes | None = connection.execute(SUBMIT_ANSWER, key).scalar()
+    if earlier is None:
+        row = {**key, "answer": submission.answer, "created": submission.at}
+        connection.execute(INSERT_SUBMIT, row)
+    return earlier
 
 
 def _group_of(connection: Connection, group_id: str, owner: str, at: float) -> str:

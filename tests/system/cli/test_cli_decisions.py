@@ -1,6 +1,7 @@
 """`mep map` and `mep render`: the decisions that users meet, before they meet them."""
 
 import json
+import tomllib
 
 import pytest
 
@@ -32,8 +33,8 @@ def ask(mep, username, **fields):
 def test_a_mapped_identity_and_the_rule_that_decided(mep, rules):
     status, verdict = ask(mep, "alice@example.edu")
     assert (status, verdict["account"], verdict["code"]) == (0, rules, None)
-    assert verdict["rule"] == "$[0].mappings[1]"
-    assert [finding["why"] for finding in verdict["findings"][:2]] == ["no match", "matched"]
+    rules_said = [(finding["rule"], finding["output"]) for finding in verdict["findings"]]
+    assert rules_said == [("$[0].mappings[0]", None), ("$[0].mappings[1]", rules)]
     text = mep("map", "test", "--identity", "-", given='{"username": "alice@example.edu"}')
     assert f"account: {rules}" in text
     assert "served" in text
@@ -57,6 +58,26 @@ def test_refusals(mep, rules, username, code):
 def test_an_identity_that_does_not_count(mep, rules):
     status, verdict = ask(mep, "alice@example.edu", status="unused")
     assert (status, verdict["code"]) == (1, "IDENTITY_NOT_MAPPED")
+
+
+def test_an_external_mapping_runs_as_the_account_for_it(mep, etc, site_root):
+    program = site_root / "who"
+    program.write_text(
+        "#!/usr/bin/python3\n"
+        "import getpass, json, sys\n"
+        "ids = [i['id'] for i in json.load(sys.stdin)['identities']]\n"
+        "result = [{'id': i, 'output': getpass.getuser()} for i in ids]\n"
+        "kind = 'identity_mapping_output#1.0.0'\n"
+        "print(json.dumps({'DATA_TYPE': kind, 'result': result}))\n"
+    )
+    program.chmod(0o755)
+    kind = "external_identity_mapping#1.0.0"
+    document = {"DATA_TYPE": kind, "command": [str(program)]}
+    (etc / "identity_mapping.json").write_text(json.dumps(document))
+    policy = tomllib.loads((etc / "policy.toml").read_text())
+    status, verdict = ask(mep, "alice@example.edu")
+    assert verdict["account"] == policy["callout_user"]
+    assert (status, verdict["code"]) == (1, "ACCOUNT_REFUSED"), "the daemon's own account"
 
 
 def test_nobody_is_mapped_before_the_file_is_edited(mep):

@@ -375,6 +375,19 @@ def test_submit_in_msgpack(running: Any, things: dict[str, str]) -> None:
     assert uuid.UUID(answer["request_id"])
 
 
+def test_a_repeated_submit_gets_its_first_answer(running: Any, things: dict[str, str]) -> None:
+    name = str(uuid.uuid4())
+    first = running.alice.submit(things["multi"], things["function"], ["a", "b"], request_id=name)
+    assert first["request_id"] == name
+    again = running.alice.submit(things["multi"], things["function"], ["a", "b"], request_id=name)
+    assert again == first
+    group = running.alice.ok("GET", f"/v2/taskgroup/{first['task_group_id']}")
+    assert len(group["tasks"]) == 2
+    body = {"tasks": {things["function"]: ["a"]}, "request_id": "not a uuid"}
+    response = running.alice("POST", f"/v3/endpoints/{things['multi']}/submit", json=body)
+    assert response.status_code == 400
+
+
 def test_submit_keeps_order_and_count(running: Any, things: dict[str, str]) -> None:
     one, two = running.alice.function(), running.alice.function()
     body = {"tasks": {one: ["a", "b"], two: ["c"]}}

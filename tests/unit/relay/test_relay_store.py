@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,23 @@ def run(path: Path, work: Callable[[Store], Awaitable[None]]) -> None:
 def submission(*task_ids: str, owner: str = ALICE.id, group: str = "g") -> Submission:
     tasks = tuple(NewTask(task_id, "f", task_id.encode()) for task_id in task_ids)
     return Submission(owner, group, "e", "uep", b"{}", b"{}", b"", ("11", "00"), tasks, 5.0)
+
+
+def test_a_submit_that_names_itself_is_taken_once(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        first = replace(submission("t1"), request_id="r", answer=b"first")
+        assert await store.tasks.submit(first) is None
+        again = replace(submission("t2"), request_id="r", answer=b"second")
+        assert await store.tasks.submit(again) == b"first"
+        assert [each.task_id for each in await store.tasks.unfinished(100)] == ["t1"]
+        # Another person's request of the same name is another request.
+        other = submission("t3", owner=BOB.id, group="bob's")
+        assert await store.tasks.submit(replace(other, request_id="r", answer=b"x")) is None
+        # A day later the name is free again.
+        late = replace(submission("t4"), request_id="r", answer=b"late", at=5.0 + 86_401)
+        assert await store.tasks.submit(late) is None
+
+    run(tmp_path, work)
 
 
 def ending(task_id: str, payload: bytes = b"r") -> Ending:

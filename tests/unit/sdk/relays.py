@@ -219,17 +219,22 @@ class EchoRelay:
         )
 
     @contextlib.contextmanager
-    def serving(self) -> Iterator[str]:
+    def serving(self, **tls: str) -> Iterator[str]:
         """The relay's URL, while it serves in a thread."""
         config = uvicorn.Config(
-            self.app(), log_level="error", ws="websockets-sansio", timeout_graceful_shutdown=1
+            self.app(),
+            log_level="error",
+            ws="websockets-sansio",
+            timeout_graceful_shutdown=1,
+            **tls,  # type: ignore[arg-type]
         )
         server = uvicorn.Server(config)
         with socket.create_server(("127.0.0.1", 0)) as bound:
             thread = threading.Thread(target=server.run, args=([bound],))
             thread.start()
             try:
-                yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+                scheme = "https" if tls else "http"
+                yield f"{scheme}://127.0.0.1:{bound.getsockname()[1]}"
             finally:
                 server.should_exit = True
                 thread.join(WAIT_S)

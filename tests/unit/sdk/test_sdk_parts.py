@@ -6,11 +6,11 @@ import uuid
 
 import pytest
 from mep_sdk import errors
+from mep_sdk.backlog import Backlog, Call, Destination
 from mep_sdk.functions import Functions, Known
 from mep_sdk.future import ComputeFuture
 from mep_sdk.ledger import REMEMBERED, Ledger
 from mep_sdk.outcome import exception_of
-from mep_sdk.submitter import Backlog, Call, Destination
 from mep_sdk.transport import retry_wait
 
 from mep.wire import codes

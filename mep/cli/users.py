@@ -1,0 +1,25 @@
+"""Users' processes, from the warden's own records: for whoever can read them."""
+
+import os
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from mep.cli.site import Site
+
+if TYPE_CHECKING:
+    from mep.root.children import Record
+
+
+def living(place: Site) -> "list[Record]":
+    """The user endpoints that live, whether their warden does or not."""
+    from mep.root import children
+
+    return children.living(str(place.warden_state)) if place.warden_state.is_dir() else []
+
+
+def kill(place: Site) -> None:
+    """End all of them at once, with whatever they have started."""
+    for record in living(place):
+        with suppress(ProcessLookupError):
+            os.killpg(record.pid, signal.SIGKILL)
