@@ -15,8 +15,8 @@ from mep_sdk.batch import uuid_text
 from mep_sdk.errors import MEPError
 from mep_sdk.functions import Functions, Known, known
 from mep_sdk.future import ComputeFuture
-from mep_sdk.serialize import Serializer, strategy_id
-from mep_sdk.submitter import Call, Destination, Submitter, finish_at_exit
+from mep_sdk.serialize import Serializer
+from mep_sdk.submitter import Submitter, finish_at_exit
 
 if TYPE_CHECKING:
     from mep_sdk.client import Client

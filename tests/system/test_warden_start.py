@@ -1,7 +1,8 @@
+import json
 from pathlib import Path
 
 import pytest
-from warden_harness import granted, identity, name_of
+from warden_harness import Warden, granted, identity, name_of, started
 
 pytestmark = pytest.mark.root
 
