@@ -5,6 +5,7 @@
 :mod:`mep.worker.node`          the node pool: ZeroMQ to the interchange, tasks to the crew
 :mod:`mep.worker.layout`        what each worker of a node gets: cores, accelerators, variables
 :mod:`mep.worker.crew`          worker processes as the pool sees them
+:mod:`mep.worker.deadlines`     the walltime of tasks
 :mod:`mep.worker.threads`       the same for threads (``ThreadPoolEngine``)
 :mod:`mep.worker.forkserver`    starts workers, reports how they ended; no ZeroMQ in its memory
 :mod:`mep.worker.command`       starts workers by command, where another Python is wanted

@@ -1,6 +1,5 @@
 """Worker processes as the node pool sees them: who is idle, who runs what, how one ended."""
 
-import math
 import os
 import select
 import signal
@@ -12,6 +11,7 @@ from typing import Any, Callable, Deque, Dict, List
 from mep.wire.frames import FrameError, header
 from mep.worker.channel import Channel
 from mep.worker.command import CANNOT_START
+from mep.worker.deadlines import Deadlines, out_of_time
 from mep.worker.execute import Call, Outcome
 from mep.worker.forkserver import ForkServer
 from mep.worker.recent import Recent
@@ -48,35 +48,6 @@ class Poll:
             call = self._calls.get(descriptor)
             if call is not None:
                 call(events)
-
-
-class Deadlines:
-    """When running tasks have had their walltime, which is the same for all of them."""
-
-    def __init__(self, walltime_s: float) -> None:
-        self.walltime_s = walltime_s
-        self._ends: Dict[str, float] = {}
-
-    def begin(self, task_id: str) -> None:
-        """A task starts now."""
-        if self.walltime_s:
-            self._ends[task_id] = time.monotonic() + self.walltime_s
-
-    def end(self, task_id: str) -> None:
-        """A task has ended."""
-        self._ends.pop(task_id, None)
-
-    @property
-    def next(self) -> float:
-        """The first deadline: the oldest task's, as all have the same walltime."""
-        return next(iter(self._ends.values()), math.inf)
-
-    def passed(self, now: float) -> List[str]:
-        """The tasks whose deadline has passed; they are told once."""
-        late = [task_id for task_id, end in self._ends.items() if end <= now]
-        for task_id in late:
-            del self._ends[task_id]
-        return late
 
 
 class _Worker:
@@ -290,13 +261,6 @@ def cancelled(task_id: str, began: float) -> Outcome:
         began,
         time.time(),
     ], b""
-
-
-def out_of_time(task_id: str, began: float, walltime_s: float, tail: str) -> Outcome:
-    """The outcome of a task that has had its walltime; `tail` is the last that it wrote."""
-    text = "The task was ended after %g seconds, which is the walltime of a task (GC_TASK_TIMEOUT)."
-    head = [task_id, "failed", "WALLTIME_EXCEEDED", text % walltime_s, tail]
-    return [*head, began, time.time()], b""
 
 
 def describe(status: int) -> str:

@@ -11,7 +11,8 @@ import threading
 from collections import deque
 from typing import Deque, Dict, Set, Tuple
 
-from mep.worker.crew import Deadlines, Ended, Poll, cancelled, out_of_time
+from mep.worker.crew import Ended, Poll, cancelled
+from mep.worker.deadlines import Deadlines, out_of_time
 from mep.worker.execute import Call, Function, Outcome, Terms, load, run
 from mep.worker.recent import Recent
 
