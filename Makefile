@@ -43,6 +43,6 @@ rpm:
 	@sh packaging/rpm/build "$(VERSION)" dist
 
 clean:
-	rm -rf dist build bench/out .venv .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf dist build bench/out .venv .venv.lock .peers .peers.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache .benchmarks
 	find mep sdk cloud tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -20,6 +20,7 @@ MODULES = (
     "mep/worker/command.py",
     "mep/worker/execute.py",
     "mep/worker/recent.py",
+    "mep/worker/tickets.py",
     "mep/worker/worker.py",
 )
 

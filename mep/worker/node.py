@@ -6,6 +6,7 @@ file before each hand-over (:mod:`mep.worker.begun`), so that whoever survives t
 exactly which tasks a worker may have seen.
 """
 
+import math
 import os
 import signal
 import socket
@@ -18,14 +19,20 @@ import zmq
 
 from mep.wire.frames import FrameError, header, hello, parse
 from mep.worker.begun import Begun
-from mep.worker.crew import Crew, Poll, cancelled
+from mep.worker.crew import Crew, Poll, Task, cancelled
 from mep.worker.execute import Call, Outcome, Terms
 from mep.worker.forkserver import ForkServer
 from mep.worker.threads import ThreadCrew
 from mep.worker.worker import open_user_path
 
 _COPY_BELOW = 64 * 1024
+_READABLE = int(zmq.POLLIN)  # arithmetic of enums takes longer than asking the socket
 _FAREWELL_MS = 1000
+_GATHER_S = 0.001
+_GATHER = 64
+"""Results at most that wait for others, and for how long."""
+_START_S = 0.005
+"""A task that ends within this time is not told of before its end."""
 _ALONE = "the user endpoint is gone"
 
 
@@ -65,11 +72,6 @@ class Settings(NamedTuple):
     heartbeat_threshold: float
 
 
-class _Queued(NamedTuple):
-    place: int
-    call: Call
-
-
 class NodePool:
     """One node's workers, until the interchange says stop, or is gone."""
 
@@ -79,10 +81,11 @@ class NodePool:
         self._node = socket.gethostname()
         self._begun = Begun(os.path.join(settings.directory, "begun", settings.pool_id))
         self._given = 0
-        self._queue: Deque[_Queued] = deque()
+        self._queue: Deque[Task] = deque()
         self._bodies: Dict[str, bytes] = {}
-        self._started: List[List[Any]] = []
         self._results: List[Outcome] = []
+        self._results_due = math.inf
+        self._started_due = math.inf
         self._draining = False
         self._end = ""
         self._poll = Poll()
@@ -126,6 +129,7 @@ class NodePool:
             self._node,
             self._settings.walltime_s,
             self._results.append,
+            self._spared,
             self._finish,
         )
 
@@ -174,31 +178,36 @@ class NodePool:
 
         The descriptor of a zmq socket tells of changes only: what is at hand already must be asked.
         """
-        if int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        if self._has_message():
             self._poll.wait(0)
             return
         silent = self._heard + self._settings.heartbeat_threshold
-        due = min(self._beat_due, silent, self._crew.due())
+        due = min(self._beat_due, silent, self._results_due, self._started_due, self._crew.due())
         self._poll.wait(max(due - time.monotonic(), 0))
 
     def _drain_socket(self) -> None:
-        while not self._end:
-            try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
+        while not self._end and self._has_message():
+            frames = self._socket.recv_multipart(zmq.NOBLOCK)
             self._heard = time.monotonic()
             self._obey(frames)
 
+    def _has_message(self) -> bool:
+        return bool(int(self._socket.getsockopt(zmq.EVENTS)) & _READABLE)
+
     def _hand_out(self) -> None:
-        if not self._queue or not self._crew.ready():
+        if not self._queue and self._crew.idle_beside_work():
+            self._spared(self._crew.take_back())
+        if not self._queue:
             return
-        at = time.time()
-        while self._queue and self._crew.ready():
-            place, call = self._queue.popleft()
-            self._begun.set(place + 1)
-            worker = self._crew.start(call, self._bodies.get(call.function_id, b""), at)
-            self._started.append([call.task_id, worker, at])
+        count = min(self._crew.room(), len(self._queue))
+        if count:
+            tasks = [self._queue.popleft() for _ in range(count)]
+            self._begun.set(max(self._begun.count, tasks[-1].place + 1))
+            self._crew.start(tasks, self._bodies, time.time())
+
+    def _spared(self, tasks: List[Task]) -> None:
+        """Workers have given these up before they began."""
+        self._queue.extendleft(reversed(tasks))
 
     def _watch_time(self, now: float) -> None:
         if now - self._heard > self._settings.heartbeat_threshold:
@@ -212,26 +221,43 @@ class NodePool:
             self._finish("drained")
 
     def _flush(self) -> None:
-        """Tell what has started and ended since the last turn; an end implies its start."""
-        if self._started:
-            ended = {fields[0] for fields, _ in self._results}
-            started = [item for item in self._started if item[0] not in ended]
-            self._started = []
-            if started:
-                self._socket.send(header("started", started))
+        """Tell what has started and ended since the last turn.
+
+        An end implies its start, so that of quick tasks no start is told. Results wait a moment for
+        more while no worker waits for tasks.
+        """
+        now = time.monotonic()
+        if self._crew.has_begun:
+            self._started_due = min(self._started_due, now + _START_S)
+        if now >= self._started_due:
+            self._tell_started()
+        if self._results and self._crew.busy:
+            self._results_due = min(self._results_due, now + _GATHER_S)
+            if now < self._results_due and len(self._results) < _GATHER:
+                return
+        self._results_due = math.inf
         if self._results:
-            items = [fields for fields, _ in self._results]
-            payloads = [payload for _, payload in self._results]
-            self._results.clear()
-            copy = sum(map(len, payloads)) < _COPY_BELOW
-            self._socket.send_multipart([header("results", items), *payloads], copy=copy)
+            self._tell_results()
+
+    def _tell_started(self) -> None:
+        self._started_due = math.inf
+        started = self._crew.begun()
+        if started:
+            self._socket.send(header("started", started))
+
+    def _tell_results(self) -> None:
+        items = [fields for fields, _ in self._results]
+        payloads = [payload for _, payload in self._results]
+        self._results.clear()
+        copy = sum(map(len, payloads)) < _COPY_BELOW
+        self._socket.send_multipart([header("results", items), *payloads], copy=copy)
 
     def _finish(self, reason: str) -> None:
         self._end = self._end or reason
 
     def _leave(self) -> None:
         self._flush()
-        self._give_back([queued.call.task_id for queued in self._queue])
+        self._give_back_all()
         self._socket.send(header("gone", self._end))
         self._crew.close()
         self._socket.close(linger=0 if self._end == _ALONE else _FAREWELL_MS)
@@ -249,7 +275,7 @@ class NodePool:
             self._give_back(fields[0])
         elif kind == "drain":
             self._draining = True
-            self._give_back([queued.call.task_id for queued in self._queue])
+            self._give_back_all()
         elif kind == "stop":
             self._finish("it was told to end")
         elif kind != "beat":
@@ -258,13 +284,14 @@ class NodePool:
     def _take(self, items: List[List[Any]], payloads: List[bytes]) -> None:
         for (task_id, function_id, _priority, spec), payload in zip(items, payloads):  # noqa: B905
             call = Call(task_id, function_id, spec, payload)
-            self._queue.append(_Queued(self._given, call))
+            self._queue.append(Task(self._given, call))
             self._given += 1
         if self._draining:
-            self._give_back([item[0] for item in items])
+            self._give_back_all()
 
     def _cancel(self, task_ids: "set[str]") -> None:
-        kept: Deque[_Queued] = deque()
+        self._spared(self._crew.take_back())
+        kept: Deque[Task] = deque()
         for queued in self._queue:
             if queued.call.task_id in task_ids:
                 self._results.append(cancelled(queued.call.task_id, 0.0))
@@ -275,7 +302,12 @@ class NodePool:
             self._crew.cancel(task_id)
 
     def _give_back(self, task_ids: List[str]) -> None:
+        self._spared(self._crew.take_back())
         wanted = set(task_ids)
         back = [queued.call.task_id for queued in self._queue if queued.call.task_id in wanted]
         self._queue = deque(queued for queued in self._queue if queued.call.task_id not in wanted)
         self._socket.send(header("returned", back))
+
+    def _give_back_all(self) -> None:
+        self._spared(self._crew.take_back())
+        self._give_back([queued.call.task_id for queued in self._queue])

@@ -1,4 +1,4 @@
-"""The worker: takes one task at a time from its channel, runs it, sends the result.
+"""The worker: takes tasks from its channel, runs one at a time, sends each result.
 
 Nothing that a function does to its process may be taken for a result: a worker that cannot go on
 ends, and the node pool reports how. Runs on Python 3.8 and newer; standard library,
@@ -12,16 +12,20 @@ import site
 import socket
 import sys
 import time
-from typing import Any, Dict, NoReturn, TextIO
+from collections import deque
+from typing import Any, Deque, Dict, NoReturn, TextIO, Tuple
 
 from mep import payload
 from mep.wire.frames import header
-from mep.worker.channel import Channel
+from mep.worker.channel import Channel, Message
 from mep.worker.execute import Call, Function, Terms, failed, load, run
 from mep.worker.recent import Recent
+from mep.worker.tickets import claim
 
 PROTOCOL_DESCRIPTOR = 200
 """The channel's descriptor is at least this: out of the way of code that closes low numbers."""
+
+MISSING = payload.PayloadError("its body did not reach the worker")
 
 CANNOT_SPEAK = 71
 """Exit status of a worker whose channel a function has closed."""
@@ -58,21 +62,14 @@ def main(sock: socket.socket, log: int, settings: Dict[str, Any]) -> NoReturn:
 
 def _serve(channel: Channel, settings: Dict[str, Any], log: int) -> None:
     terms = Terms(**settings["terms"])
-    functions: Recent[Function] = Recent()
-    missing = payload.PayloadError("its body did not reach the worker")
+    tickets = _out_of_the_way(channel.fill_with_descriptor())
+    shelf = _Shelf(channel, terms)
     pid = os.getpid()
     while True:
-        message = channel.take()
-        if message is None:
-            if not channel.fill():
-                return
-            continue
-        if message.kind == "function":
-            functions.put(message.fields[0], load(message.payload, terms))
-            continue
-        task_id, function_id, spec = message.fields
-        call = Call(task_id, function_id, spec, message.payload)
-        function = functions.touch(call.function_id) or missing
+        number = claim(tickets)
+        if number is None:
+            return
+        call, function = shelf.get(number)
         began = time.time()
         try:
             enter(settings["working_dir"], settings["run_in_sandbox"], call.task_id)
@@ -95,6 +92,46 @@ def enter(directory: str, sandbox: bool, task_id: str) -> None:
         directory = os.environ["GC_TASK_SANDBOX_DIR"] = os.path.join(directory, task_id)
     os.makedirs(directory, mode=0o700, exist_ok=True)
     os.chdir(directory)
+
+
+class _Shelf:
+    """The tasks that have come and have not begun."""
+
+    def __init__(self, channel: Channel, terms: Terms) -> None:
+        self._channel = channel
+        self._terms = terms
+        self._functions: Recent[Function] = Recent()
+        self._tasks: Deque[Tuple[int, Call, Function]] = deque()
+
+    def get(self, number: int) -> Tuple[Call, Function]:
+        """The task with this number; those before it have been taken back by the node pool."""
+        while True:
+            while self._tasks:
+                at, call, function = self._tasks.popleft()
+                if at == number:
+                    return call, function
+            self._read()
+
+    def _read(self) -> None:
+        message = self._channel.take()
+        while message is None:
+            if not self._channel.fill():
+                raise BrokenPipeError("the node pool has closed it")
+            message = self._channel.take()
+        if message.kind == "function":
+            self._functions.put(message.fields[0], load(message.payload, self._terms))
+        elif message.kind == "tasks":
+            self._put(message)
+
+    def _put(self, message: Message) -> None:
+        first, items = message.fields
+        at = 0
+        for number, (task_id, function_id, spec, length) in enumerate(items, first):
+            call = Call(task_id, function_id, spec, message.payload[at : at + length])
+            at += length
+            # In the order in which they came, as the node pool does: both forget alike.
+            function = self._functions.touch(function_id)
+            self._tasks.append((number, call, function or MISSING))
 
 
 def _out_of_the_way(descriptor: int) -> int:

@@ -308,6 +308,7 @@ def test_every_task_is_reported_where_the_site_asks_for_it(site: Site) -> None:
     assert {event["user_endpoint_id"] for event in seen} == {UEP}
 
 
+@pytest.mark.root  # the process is not dumpable: only root may look at its descriptors
 def test_the_token_is_written_nowhere(site: Site) -> None:
     site.parent["debug"] = True
     process = site.start()

@@ -45,6 +45,8 @@ class Plan:
     heartbeat_threshold: float
     max_idle_s: float
     """Seconds after which an idle block is ended."""
+    drain_period: float | None
+    """Seconds after which a node pool takes no more tasks; None: it takes them for good."""
     command: Callable[[str], Sequence[str]]
     """The command of a node pool, by the id of its block."""
     environment: Mapping[str, str]
@@ -68,10 +70,12 @@ def plan(
         )
         period, threshold = settings.heartbeat_period, settings.heartbeat_threshold
         max_idle_s = settings.job_status_kwargs.max_idletime
+        drain_period = settings.drain_period
         init, python = provider.worker_init, settings.worker_python
     else:
         prefetch, bounds, init, python = None, Bounds(1, 1, 1, 1.0), "", ""
         period, threshold, max_idle_s = 30.0, 120.0, FOREVER_S
+        drain_period = None
     node = node_settings(settings)
     told = {
         "directory": surroundings.directory,
@@ -102,6 +106,7 @@ def plan(
         heartbeat_period=period,
         heartbeat_threshold=threshold,
         max_idle_s=max_idle_s,
+        drain_period=drain_period,
         command=lambda block_id: pool_command(told, block_id, init),
         environment=environment,
     )

@@ -178,7 +178,11 @@ class ComputeEngineSettings(_Common, frozen=True):
         ),
     ] = None
     drain_period: Annotated[
-        int | None, Meta(description="Seconds after which a node ends.", extra=LATER)
+        Seconds | None,
+        Meta(
+            description="Seconds after which a node takes no more tasks, ends those that it runs, "
+            "and is replaced if there is demand: set it shorter than the walltime of its block.",
+        ),
     ] = None
     worker_port: Annotated[int | None, Meta(description="Port.", extra=LATER)] = None
     worker_ports: Annotated[list[int] | None, Meta(description="Ports.", extra=LATER)] = None

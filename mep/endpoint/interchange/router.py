@@ -10,6 +10,8 @@ import zmq
 log = logging.getLogger(__name__)
 
 _COPY_BELOW: Final = 64 * 1024
+_READABLE: Final = int(zmq.POLLIN)
+"""A plain number: arithmetic of enums takes longer than asking the socket."""
 
 
 class Router:
@@ -30,11 +32,8 @@ class Router:
 
     def messages(self) -> Iterator[tuple[str, list[bytes]]]:
         """Everything that is at hand: the peer's name, its frames."""
-        while True:
-            try:
-                peer, *message = self.socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
+        while int(self.socket.getsockopt(zmq.EVENTS)) & _READABLE:
+            peer, *message = self.socket.recv_multipart(zmq.NOBLOCK)
             yield peer.decode("ascii", "replace"), message
 
     def send(self, pool_id: str, message: Sequence[bytes]) -> None:

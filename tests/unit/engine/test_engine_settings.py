@@ -64,7 +64,7 @@ def test_the_pool_engines(kind):
         ({"max_workers_per_node": "4"}, "Expected `int"),
         ({"max_workers_per_node": 0}, ">= 1"),
         ({"container_type": "docker"}, "engine.container_type is a setting that this version"),
-        ({"drain_period": 3}, "does not have yet"),
+        ({"container_uri": "x"}, "does not have yet"),
         ({"type": "ThreadPoolEngine", "run_in_sandbox": True}, "share one directory"),
         ({"allowed_serializers": ["Jason"]}, "engine.allowed_serializers: unknown"),
         ({"allowed_serializers": ["JSONData"]}, "for functions"),
