@@ -10,6 +10,8 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 
 from mep.wire.frames import FrameError, header
 from mep.worker.channel import Channel
+from mep.worker.command import CANNOT_START
+from mep.worker.deadlines import Deadlines, out_of_time
 from mep.worker.execute import Call, Outcome
 from mep.worker.forkserver import ForkServer
 from mep.worker.recent import Recent
@@ -25,6 +27,8 @@ DEPTH = 16
 """Quick tasks given to a worker at once."""
 _QUICK_S = 0.001
 _SLOW_S = 0.005
+_STILLBORN = 3
+"""Workers in a row that ended before they began a task: then the next would too."""
 
 
 class Task(NamedTuple):
@@ -73,9 +77,10 @@ class _Worker:
         self.tickets = Tickets()
         self.known: Recent[bool] = Recent()
         self.numbers = 0
+        self.results = 0
         self.tasks: "OrderedDict[str, _Given]" = OrderedDict()
         """What it has been given and has not ended, in order; only the first may have begun."""
-        self.cancelled = False
+        self.ended_for = ""
         self.listening = True
 
 
@@ -94,6 +99,7 @@ class Crew:
         size: workers at most.
         log_prefix: path of the workers' logs, without number and suffix.
         node: name of this node, for messages.
+        walltime_s: what a task may take; 0: any time.
         ended: told the outcome of each task, once.
         spared: told the tasks that had not begun when their worker ended.
         broken: told when no worker can be forked any more.
@@ -106,6 +112,7 @@ class Crew:
         size: int,
         log_prefix: str,
         node: str,
+        walltime_s: float,
         ended: Ended,
         spared: Callable[[List[Task]], None],
         broken: Callable[[str], None],
@@ -115,6 +122,7 @@ class Crew:
         self._size = size
         self._log_prefix = log_prefix
         self._node = node
+        self._deadlines = Deadlines(walltime_s)
         self._ended = ended
         self._spared = spared
         self._broken = broken
@@ -123,6 +131,7 @@ class Crew:
         self._begun: Set[_Worker] = set()
         self._free_numbers = list(range(size - 1, -1, -1))
         self._depth = 1
+        self._stillborn = 0
         poll.add(forks.fileno(), self._on_exits)
 
     @property
@@ -192,9 +201,21 @@ class Crew:
 
         Call :meth:`take_back` before: what has not begun needs no worker to end.
         """
+        self._end(task_id, "cancelled")
+
+    def due(self) -> float:
+        """When :meth:`expire` has something to do, in monotonic seconds."""
+        return self._deadlines.next
+
+    def expire(self, now: float) -> None:
+        """End the workers whose task has had its walltime; the outcomes follow."""
+        for task_id in self._deadlines.passed(now):
+            self._end(task_id, "walltime")
+
+    def _end(self, task_id: str, why: str) -> None:
         worker = self._running.get(task_id)
         if worker is not None:
-            worker.cancelled = True
+            worker.ended_for = worker.ended_for or why
             self._forks.kill(worker.number)
 
     def close(self) -> None:
@@ -204,7 +225,7 @@ class Crew:
     def _room_at(self, worker: _Worker) -> int:
         """Few large messages instead of many small ones: nothing until half has been done."""
         have = len(worker.tasks)
-        gone = worker.cancelled or not worker.listening
+        gone = worker.ended_for or not worker.listening
         return 0 if gone or have > self._depth // 2 else self._depth - have
 
     def _give(
@@ -223,6 +244,7 @@ class Crew:
                 worker.channel.send(header("function", call.function_id), body)
             worker.tasks[call.task_id] = _Given(number, task, now)
             self._running[call.task_id] = worker
+            self._deadlines.begin(call.task_id)
             items.append((call.task_id, call.function_id, call.spec, len(call.arguments)))
         payload = tasks[0].call.arguments if len(tasks) == 1 else _joined(tasks)
         if not worker.channel.send(header("tasks", first, items), payload):
@@ -235,6 +257,7 @@ class Crew:
         for task in back:
             del worker.tasks[task.call.task_id]
             del self._running[task.call.task_id]
+            self._deadlines.end(task.call.task_id)
         return back
 
     def _fork(self) -> _Worker:
@@ -282,16 +305,22 @@ class Crew:
         task_id = next(iter(worker.tasks), None)
         if not fields or fields[0] != task_id or len(fields) != _RESULT_FIELDS:
             raise FrameError("a result of a task that this worker does not have")
+        self._stillborn = 0
+        worker.results += 1
         del worker.tasks[fields[0]]
         del self._running[fields[0]]
+        self._deadlines.end(fields[0])
         if worker.tasks:
             self._begun.add(worker)
         self._learn(fields[6] - fields[5])
         self._ended((fields, payload))
 
     def _learn(self, took_s: float) -> None:
-        """Many quick tasks lie at a worker at once, long ones never behind another."""
-        if took_s > _SLOW_S:
+        """Many quick tasks lie at a worker at once, long ones never behind another.
+
+        With a walltime one at a time: it is counted from when a worker is given a task.
+        """
+        if took_s > _SLOW_S or self._deadlines.walltime_s:
             self._depth = 1
         elif took_s < _QUICK_S and self._depth < DEPTH:
             self._depth += 1
@@ -320,18 +349,36 @@ class Crew:
                     self._on_result(worker, message.fields, message.payload)
             except FrameError:
                 pass  # its last words were cut off
-        self._spared(self._take_back_from(worker))
+        self._part(worker, status)
         worker.channel.close()
         worker.tickets.close()
         self._free_numbers.append(worker.number)
         self._begun.discard(worker)
         for task_id, given in worker.tasks.items():
             del self._running[task_id]
+            self._deadlines.end(task_id)
             self._ended(self._loss(worker, task_id, given.at, status))
 
+    def _part(self, worker: _Worker, status: int) -> None:
+        """Tasks that had not begun go to other workers, unless none seems able to begin any.
+
+        Of a worker that was ended on purpose it is the one task that this was for.
+        """
+        back = self._take_back_from(worker)
+        if not worker.ended_for:
+            alive = not back or worker.tasks or worker.results
+            self._stillborn += 0 if alive else 1
+            if alive or self._stillborn < _STILLBORN:
+                self._spared(back)
+                return
+        for task in back:
+            self._ended(self._loss(worker, task.call.task_id, 0.0, status))
+
     def _loss(self, worker: _Worker, task_id: str, began: float, status: int) -> Outcome:
-        if worker.cancelled:
+        if worker.ended_for == "cancelled":
             return cancelled(task_id, began)
+        if worker.ended_for == "walltime":
+            return out_of_time(task_id, began, self._deadlines.walltime_s, _tail(worker))
         text = "The worker process that ran this task on node %s %s." % (
             self._node,
             describe(status),
@@ -379,6 +426,8 @@ def describe(status: int) -> str:
     code = os.WEXITSTATUS(status)
     if code == CANNOT_SPEAK:
         return "ended because the function closed the worker's own descriptors"
+    if code == CANNOT_START:
+        return "could not be started; the end of its output says why"
     return "exited with status %d before the function returned" % code
 
 

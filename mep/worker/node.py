@@ -13,14 +13,14 @@ import socket
 import sys
 import time
 from collections import deque
-from typing import Any, Deque, Dict, List, NamedTuple, Optional
+from typing import Any, Deque, Dict, List, NamedTuple, Optional, Union
 
 import zmq
 
 from mep.wire.frames import FrameError, header, hello, parse
 from mep.worker.begun import Begun
 from mep.worker.crew import Crew, Poll, Task, cancelled
-from mep.worker.execute import Call, Limits, Outcome
+from mep.worker.execute import Call, Outcome, Terms
 from mep.worker.forkserver import ForkServer
 from mep.worker.threads import ThreadCrew
 from mep.worker.worker import open_user_path
@@ -47,12 +47,27 @@ class Settings(NamedTuple):
     block_id: str
     mode: str
     """``process`` or ``thread``."""
-    workers: int
-    credit: int
-    """Tasks that it takes at once."""
-    limits: Dict[str, int]
-    """See :class:`mep.worker.execute.Limits`."""
+    max_workers: Optional[int]
+    """The node has at most so many; this and what follows: see :mod:`mep.worker.layout`."""
+    cores_per_worker: Optional[float]
+    mem_per_worker: Optional[float]
+    """GB."""
+    cpu_affinity: str
+    """``none``, ``block``, ``block-reverse``, ``alternating`` or ``list:0,1:2-3``."""
+    accelerators: Union[int, List[str], None]
+    prefetch: int
+    """Tasks that it takes beyond its workers."""
+    terms: Dict[str, Any]
+    """See :class:`mep.worker.execute.Terms`."""
     working_dir: str
+    run_in_sandbox: bool
+    """Each task in a directory of its own below `working_dir`."""
+    walltime_s: float
+    """What a task may take; 0: any time."""
+    worker_python: str
+    """Command of the workers' Python; empty: this process's, or what `path_before` tells."""
+    path_before: Optional[str]
+    """PATH before ``worker_init``; None where there was none."""
     lifeline: Optional[int]
     """Descriptor of a pipe that the user endpoint holds open for as long as it lives."""
     heartbeat_period: float
@@ -62,8 +77,9 @@ class Settings(NamedTuple):
 class NodePool:
     """One node's workers, until the interchange says stop, or is gone."""
 
-    def __init__(self, settings: Settings, forks: Optional[ForkServer]) -> None:
+    def __init__(self, settings: Settings, workers: int, forks: Optional[ForkServer]) -> None:
         self._settings = settings
+        self._workers = workers
         self._node = socket.gethostname()
         self._begun = Begun(os.path.join(settings.directory, "begun", settings.pool_id))
         self._given = 0
@@ -89,24 +105,31 @@ class NodePool:
             self._wait()
             self._drain_socket()
             self._hand_out()
-            self._flush()
             self._watch_time(time.monotonic())
+            self._flush()
         self._leave()
         return 0
 
     def _hire(self, forks: Optional[ForkServer]) -> "Crew | ThreadCrew":
-        limits = Limits(**self._settings.limits)
         if forks is None:
             open_user_path()
             os.chdir(self._settings.working_dir)
-            return ThreadCrew(self._poll, self._settings.workers, limits, self._results.append)
+            settings = self._settings
+            return ThreadCrew(
+                self._poll,
+                self._workers,
+                Terms(**settings.terms),
+                settings.walltime_s,
+                self._results.append,
+            )
         log_prefix = os.path.join(self._settings.directory, "workers", self._settings.pool_id)
         return Crew(
             forks,
             self._poll,
-            self._settings.workers,
+            self._workers,
             log_prefix,
             self._node,
+            self._settings.walltime_s,
             self._results.append,
             self._spared,
             self._finish,
@@ -147,8 +170,8 @@ class NodePool:
                 self._node,
                 os.getpid(),
                 "%d.%d.%d" % sys.version_info[:3],
-                settings.workers,
-                settings.credit,
+                self._workers,
+                self._workers + settings.prefetch,
             )
         )
 
@@ -161,7 +184,7 @@ class NodePool:
             self._poll.wait(0)
             return
         silent = self._heard + self._settings.heartbeat_threshold
-        due = min(self._beat_due, silent, self._results_due, self._started_due)
+        due = min(self._beat_due, silent, self._results_due, self._started_due, self._crew.due())
         self._poll.wait(max(due - time.monotonic(), 0))
 
     def _drain_socket(self) -> None:
@@ -194,6 +217,8 @@ class NodePool:
         if now >= self._beat_due:
             self._beat_due = now + self._settings.heartbeat_period
             self._socket.send(header("beat", time.time()))
+        if now >= self._crew.due():
+            self._crew.expire(now)
         if self._draining and not self._crew.running:
             self._finish("drained")
 

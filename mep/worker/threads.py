@@ -1,7 +1,8 @@
 """Threads of the node pool's own process as workers (``ThreadPoolEngine``).
 
-A thread cannot be ended from outside: a running task that is cancelled is reported at once, and
-its thread is free again when the function returns. A function that ends the process ends the pool.
+A thread cannot be ended from outside: a running task that is cancelled, or has had its walltime, is
+reported at once, and its thread is free again when the function returns. A function that ends the
+process ends the pool.
 """
 
 import os
@@ -11,16 +12,25 @@ from collections import deque
 from typing import Any, Deque, Dict, List, Mapping, Sequence, Set, Tuple
 
 from mep.worker.crew import Ended, Poll, Task, cancelled
-from mep.worker.execute import Call, Function, Limits, Outcome, load, run
+from mep.worker.deadlines import Deadlines, out_of_time
+from mep.worker.execute import Call, Function, Outcome, Terms, load, run
 from mep.worker.recent import Recent
 
 
 class ThreadCrew:
     """Up to `size` threads; the methods are those of :class:`mep.worker.crew.Crew`."""
 
-    def __init__(self, poll: Poll, size: int, limits: Limits, ended: Ended) -> None:
+    def __init__(
+        self,
+        poll: Poll,
+        size: int,
+        terms: Terms,
+        walltime_s: float,
+        ended: Ended,
+    ) -> None:
         self._size = size
-        self._limits = limits
+        self._terms = terms
+        self._deadlines = Deadlines(walltime_s)
         self._ended = ended
         self._calls: "queue.SimpleQueue[Tuple[Call, Function]]" = queue.SimpleQueue()
         self._done: Deque[Outcome] = deque()
@@ -81,9 +91,10 @@ class ThreadCrew:
     def _start(self, call: Call, body: bytes, now: float) -> None:
         function = self._functions.touch(call.function_id)
         if function is None:
-            function = load(body)
+            function = load(body, self._terms)
             self._functions.put(call.function_id, function)
         self._began[call.task_id] = now
+        self._deadlines.begin(call.task_id)
         self._new.append(call.task_id)
         if self._threads < len(self._began) + len(self._abandoned):
             self.prepare()
@@ -91,10 +102,24 @@ class ThreadCrew:
 
     def cancel(self, task_id: str) -> None:
         """Report this task as cancelled; what its thread makes of it is thrown away."""
-        began = self._began.pop(task_id, None)
-        if began is not None:
-            self._abandoned.add(task_id)
-            self._ended(cancelled(task_id, began))
+        if task_id in self._began:
+            self._ended(cancelled(task_id, self._abandon(task_id)))
+
+    def due(self) -> float:
+        """When :meth:`expire` has something to do, in monotonic seconds."""
+        return self._deadlines.next
+
+    def expire(self, now: float) -> None:
+        """Report the tasks that have had their walltime, as :meth:`cancel` does."""
+        for task_id in self._deadlines.passed(now):
+            walltime_s = self._deadlines.walltime_s
+            self._ended(out_of_time(task_id, self._abandon(task_id), walltime_s, ""))
+
+    def _abandon(self, task_id: str) -> float:
+        """When the task began."""
+        self._deadlines.end(task_id)
+        self._abandoned.add(task_id)
+        return self._began.pop(task_id)
 
     def close(self) -> None:
         """Threads end with the process."""
@@ -102,7 +127,7 @@ class ThreadCrew:
     def _work(self) -> None:
         while True:
             call, function = self._calls.get()
-            outcome = run(call, function, self._limits)
+            outcome = run(call, function, self._terms)
             if os.getpid() != self._pid:
                 os._exit(0)  # a child that the function forked came back here instead of ending
             self._done.append(outcome)
@@ -116,4 +141,5 @@ class ThreadCrew:
             if task_id in self._abandoned:
                 self._abandoned.remove(task_id)
             elif self._began.pop(task_id, None) is not None:
+                self._deadlines.end(task_id)
                 self._ended((fields, payload))

@@ -11,13 +11,14 @@ import signal
 import site
 import socket
 import sys
+import time
 from collections import deque
 from typing import Any, Deque, Dict, NoReturn, TextIO, Tuple
 
 from mep import payload
 from mep.wire.frames import header
 from mep.worker.channel import Channel, Message
-from mep.worker.execute import Call, Function, Limits, load, run
+from mep.worker.execute import Call, Function, Terms, failed, load, run
 from mep.worker.recent import Recent
 from mep.worker.tickets import claim
 
@@ -31,12 +32,13 @@ CANNOT_SPEAK = 71
 
 
 def main(sock: socket.socket, log: int, settings: Dict[str, Any]) -> NoReturn:
-    """The whole life of a worker process that has just been forked.
+    """The whole life of a worker process that has just been started.
 
     Args:
         sock: this worker's end of the channel.
         log: descriptor that takes over 1 and 2.
-        settings: ``directory`` to work in, and ``limits`` (see :class:`mep.worker.execute.Limits`).
+        settings: ``working_dir``, ``run_in_sandbox``, and ``terms`` (see
+            :class:`mep.worker.execute.Terms`).
     """
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
@@ -46,9 +48,8 @@ def main(sock: socket.socket, log: int, settings: Dict[str, Any]) -> NoReturn:
     channel = Channel(socket.socket(fileno=_out_of_the_way(sock.detach())))
     channel.socket.setblocking(True)
     os.closerange(3, PROTOCOL_DESCRIPTOR)
-    limits = Limits(**settings["limits"])
     try:
-        _serve(channel, settings["directory"], limits, log)
+        _serve(channel, settings, log)
     except OSError as error:
         message = "worker %d ends: its channel to the node pool is gone: %s\n" % (
             os.getpid(),
@@ -59,29 +60,46 @@ def main(sock: socket.socket, log: int, settings: Dict[str, Any]) -> NoReturn:
     os._exit(0)
 
 
-def _serve(channel: Channel, directory: str, limits: Limits, log: int) -> None:
+def _serve(channel: Channel, settings: Dict[str, Any], log: int) -> None:
+    terms = Terms(**settings["terms"])
     tickets = _out_of_the_way(channel.fill_with_descriptor())
-    shelf = _Shelf(channel)
+    shelf = _Shelf(channel, terms)
     pid = os.getpid()
     while True:
         number = claim(tickets)
         if number is None:
             return
         call, function = shelf.get(number)
-        os.chdir(directory)
-        os.environ["GC_TASK_UUID"] = call.task_id
-        fields, result = run(call, function, limits)
+        began = time.time()
+        try:
+            enter(settings["working_dir"], settings["run_in_sandbox"], call.task_id)
+        except OSError as error:
+            text = "The task's directory cannot be used: %s" % error
+            fields, result = failed(call, "ENGINE_FAILED", text, began, terms)
+        else:
+            fields, result = run(call, function, terms)
         if os.getpid() != pid:
             os._exit(0)  # a child that the function forked came back here instead of ending
         channel.send(header("result", *fields), result)
         _mend(log)
 
 
+def enter(directory: str, sandbox: bool, task_id: str) -> None:
+    """Go where the task shall run, and tell it so in Globus Compute's variables."""
+    os.environ["GC_TASK_UUID"] = task_id
+    os.environ.pop("GC_TASK_SANDBOX_DIR", None)
+    if sandbox:
+        directory = os.environ["GC_TASK_SANDBOX_DIR"] = os.path.join(directory, task_id)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    os.chdir(directory)
+
+
 class _Shelf:
     """The tasks that have come and have not begun."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, terms: Terms) -> None:
         self._channel = channel
+        self._terms = terms
         self._functions: Recent[Function] = Recent()
         self._tasks: Deque[Tuple[int, Call, Function]] = deque()
 
@@ -101,7 +119,7 @@ class _Shelf:
                 raise BrokenPipeError("the node pool has closed it")
             message = self._channel.take()
         if message.kind == "function":
-            self._functions.put(message.fields[0], load(message.payload))
+            self._functions.put(message.fields[0], load(message.payload, self._terms))
         elif message.kind == "tasks":
             self._put(message)
 

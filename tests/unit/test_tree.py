@@ -26,7 +26,13 @@ TOP = Path(__file__).parents[2]
 CONFIGS = TOP / "configs"
 PACKAGES = ("mep", "sdk/mep_sdk", "cloud/mep_cloud")
 # Run on Python 3.8 and newer, wherever a site's worker_init leads.
-ANCIENT = ("mep/worker", "mep/payload.py", "mep/wire/frames.py")
+ANCIENT = (
+    "mep/worker",
+    "mep/bytecode.py",
+    "mep/payload.py",
+    "mep/wire/frames.py",
+    "mep/wire/node.py",
+)
 
 
 def modules(*parts: str) -> Iterator[Path]:
