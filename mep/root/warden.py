@@ -24,7 +24,7 @@ class Warden:
 
     def __init__(self, known: policy.Site, audit: Audit, listener: socket.socket) -> None:
         self._site, self._audit, self._listener = known, audit, listener
-        self._boot_id, self._stamp = os.urandom(16).hex(), known.stamp()
+        self._boot_id, self._stamp = os.urandom(16).hex(), list[object]()
         self._ending = self._leaving = False
         self._processes: dict[str, Process] = {}
         self._nonces: dict[str, float] = {}
@@ -72,7 +72,10 @@ class Warden:
             self._leaving = True
 
     def _refresh(self) -> None:
-        """A change of the site's files is taken up as a whole, or what was known stays."""
+        """A change of the site's files is taken up as a whole, or what was known stays.
+
+        The first time they are read again: they may have changed since they were, unseen.
+        """
         stamp, known = self._site.stamp(), self._site
         if stamp != self._stamp:
             self._stamp = stamp

@@ -99,14 +99,14 @@ class Peer:
             return True
 
 
-def connect_as(uid: int, path: Path) -> Peer:
+def connect_as(uid: int, gid: int, path: Path) -> Peer:
     """A connection made by a process of `uid`: the kernel tells the warden who connected."""
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
         try:
             os.setgroups([])
-            os.setresgid(uid, uid, uid)
+            os.setresgid(gid, gid, gid)
             os.setresuid(uid, uid, uid)
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             connection.connect(str(path))
@@ -217,7 +217,9 @@ class Warden:
         self.events.close()
 
     def peer(self, uid: int | None = None) -> Peer:
-        return connect_as(self.manager.pw_uid if uid is None else uid, self.socket)
+        """A connection of the manager's, or of another uid that is in the manager's group."""
+        mine = self.manager.pw_uid if uid is None else uid
+        return connect_as(mine, self.manager.pw_gid, self.socket)
 
     @contextmanager
     def manager_connected(self) -> Iterator[tuple[Peer, str]]:

@@ -1,0 +1,135 @@
+import grp
+import json
+import pwd
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mep.root
+from mep.root import policy
+from mep.root.refusal import SENTENCES, ConfigError, Refusal
+from mep.wire import codes
+
+DEFAULTS = Path(mep.root.__file__).with_name("policy.toml").read_text()
+
+
+def test_the_declaration_is_a_policy_that_changes_nothing() -> None:
+    assert policy.parse(DEFAULTS) == policy.parse("")
+
+
+def test_keys_are_read() -> None:
+    text = 'minimum_uid = 500\nallow_users = ["a"]\numask = "0027"\n[pam]\nservice_name = "x"\n'
+    read = policy.parse(text)
+    assert (read.minimum_uid, read.allow_users, read.umask) == (500, ["a"], 0o027)
+    assert (read.pam_enable, read.pam_service_name) == (False, "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("minimum_udi = 5", "minimum_uid"),
+        ("zzz = 5", "unknown key zzz: the closest is"),
+        ("minimum_uid = '5'", "minimum_uid"),
+        ("minimum_uid = 0", "minimum_uid"),
+        ("minimum_uid = -1", "minimum_uid"),
+        ("minimum_uid = true", "minimum_uid"),
+        ("max_endpoints = 1.5", "max_endpoints"),
+        ("allow_users = 'alice'", "allow_users"),
+        ("allow_users = [1]", "allow_users"),
+        ("allow_users = [['a']]", "allow_users"),
+        ("path = ['/bin']", "path"),
+        ("umask = '9'", "base 8"),
+        ("umask = 77", "umask"),
+        ("pam = 3", "policy.toml"),
+        ("[pam]\nenabel = true", "pam_enable"),
+        ("[pam]\nenable = 'no'", "pam_enable"),
+        ("[pam]\nenable = true", "this version has no PAM"),
+        ("[pam.enable]\nx = 1", "pam_enable"),
+        ("[limits]\nx = 1", "unknown key limits"),
+        ("= =", "policy.toml"),
+        ("a = 1\na = 1", "policy.toml"),
+    ],
+)
+def test_what_is_wrong_refuses_to_start(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match="policy") as caught:
+        policy.parse(text)
+    assert words in str(caught.value)
+
+
+def test_sentences_are_for_the_codes_of_the_wire() -> None:
+    for code, sentence in SENTENCES.items():
+        assert getattr(codes, code) == code
+        assert sentence.endswith(".")
+
+
+def refused(name: str, **keys: Any) -> Refusal:
+    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+    with pytest.raises(Refusal) as caught:
+        policy.serve(policy.parse(text), name)
+    return caught.value
+
+
+def serve(name: str, **keys: Any) -> pwd.struct_passwd:
+    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+    return policy.serve(policy.parse(text), name)
+
+
+@pytest.mark.parametrize(
+    "name", ["no-such-account-here", "", "a\0b", "\ud800", "a:b", "a\nb", "x" * 9999]
+)
+def test_an_account_that_does_not_exist(name: str) -> None:
+    assert refused(name).code == "ACCOUNT_UNKNOWN"
+
+
+def test_root_is_never_served() -> None:
+    refusal = refused("root", minimum_uid=1, allow_users=["root"])
+    assert (refusal.code, refusal.detail) == (
+        "ACCOUNT_REFUSED",
+        "account 'root': root, minimum_uid",
+    )
+
+
+def test_low_uids_are_not_served() -> None:
+    assert "minimum_uid" in refused("daemon").detail
+    assert serve("daemon", minimum_uid=1).pw_name == "daemon"
+
+
+def test_the_daemon_s_own_accounts_are_not_served() -> None:
+    for key in ("manager_user", "callout_user"):
+        assert "own" in refused("daemon", minimum_uid=1, **{key: "daemon"}).detail
+
+
+@pytest.mark.root
+def test_primary_group_root_is_not_served(new_account) -> None:
+    name = new_account("wheel").pw_name
+    subprocess.run(["usermod", "--gid", "root", name], check=True, timeout=60)
+    assert refused(name).detail.endswith(": root")
+
+
+@pytest.mark.root
+def test_users_and_groups(new_account) -> None:
+    """Secondary groups count as the primary one does; denial wins."""
+    account = new_account("member", "--groups", "users")
+    name, own = account.pw_name, grp.getgrgid(account.pw_gid).gr_name
+    assert serve(name) == account
+    for allowed in ([name], ["*"], ["other", name]):
+        assert serve(name, allow_users=allowed) == account
+    for allowed in ([], ["other"], [name.upper()]):
+        assert refused(name, allow_users=allowed).detail.endswith(": allow_users")
+    assert refused(name, deny_users=[name]).detail.endswith(": deny_users")
+    for group in (own, "users"):
+        assert serve(name, allow_groups=[group]) == account
+        assert refused(name, deny_groups=[group]).detail.endswith(": deny_groups")
+        assert refused(name, allow_users=[name], deny_groups=[group]).code == "ACCOUNT_REFUSED"
+    for groups in ([], ["daemon"]):
+        assert refused(name, allow_groups=groups).detail.endswith(": allow_groups")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("key", ["allow_groups", "deny_groups"])
+def test_a_group_that_does_not_exist_fails_closed(new_account, key: str) -> None:
+    name = new_account("member").pw_name
+    with pytest.raises(KeyError):
+        serve(name, **{key: ["no-such-group-here"]})
