@@ -1,4 +1,4 @@
-"""A start as root with real accounts: what the user's process sees from inside, and every refusal."""
+"""A start as root with real accounts: what the user's process sees inside, and every refusal."""
 
 import hashlib
 import json
@@ -274,7 +274,7 @@ def test_how_an_endpoint_ends_is_told(talk, do: str, end: tuple[Any, ...]) -> No
 
 
 def no(warden: Warden, peer: Peer, start: Start, code: str, why: str) -> None:
-    """`start` is refused, for this user endpoint; the audit log says why, the user does not read it."""
+    """`start` is refused, for this user endpoint; the audit log says why, the user is not told."""
     peer.say(start)
     reply = refused(peer.hear())
     assert (reply.code, reply.user_endpoint_id) == (code, name_of(start))
