@@ -62,14 +62,16 @@ def claim(state: str, record: Record, policy: Policy) -> None:
 
 
 def living(state: str) -> list[Record]:
-    """The records whose process lives."""
+    """The records whose process lives; those of others are removed."""
     found = []
     for name in os.listdir(state):
         # What a crash cut short belongs to nothing that lives.
         with contextlib.suppress(OSError, ValueError, TypeError), open(f"{state}/{name}") as file:
             record = Record(*json.load(file))
-            if started(record.pid) == record.started:
+            if os.path.exists(f"/proc/{record.pid}") and started(record.pid) == record.started:
                 found.append(record)
+            else:
+                os.unlink(file.name)
     return found
 
 

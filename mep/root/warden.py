@@ -201,8 +201,6 @@ class Warden:
         self._off(process.pidfd)
         name, said = process.name, process.line(-1)
         del self._processes[name]
-        if os.path.exists(record := f"{self._site.state}/{name}"):
-            os.unlink(record)
         if process.account:
             code, message = said.get("code", ""), said.get("message", "")
             facts = {"status": status, "signal": number, "code": code, "said": message}

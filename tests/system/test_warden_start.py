@@ -1,4 +1,4 @@
-"""A start as root with real accounts: what the user's process sees inside, and every refusal."""
+"""Starts as root, with real accounts: what the user's process sees, and every refusal."""
 
 import hashlib
 import json
@@ -265,7 +265,6 @@ def test_how_an_endpoint_ends_is_told(talk, do: str, end: tuple[Any, ...]) -> No
     peer.say(start)
     assert started(peer.hear()).account == warden.accounts["alice"].pw_name
     assert peer.hear() == Exited(name_of(start), json.loads(start.grant)["nonce"], *end)
-    assert list((warden.base / "state").glob(name_of(start))) == []
     peer.say(granted(boot_id, ALICE, user_endpoint_id=name_of(start)))
     started(peer.hear())
 
@@ -274,7 +273,7 @@ def test_how_an_endpoint_ends_is_told(talk, do: str, end: tuple[Any, ...]) -> No
 
 
 def no(warden: Warden, peer: Peer, start: Start, code: str, why: str) -> None:
-    """`start` is refused, for this user endpoint; the audit log says why, the user is not told."""
+    """`start` is refused; the audit log says why, and the user does not read it."""
     peer.say(start)
     reply = refused(peer.hear())
     assert (reply.code, reply.user_endpoint_id) == (code, name_of(start))

@@ -41,6 +41,16 @@ def test_another_process_of_the_same_pid_is_another(tmp_path: Path, living: int)
     assert names(tmp_path) == []
 
 
+def test_records_of_the_dead_are_removed_and_nothing_else(tmp_path: Path, living: int) -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        dead = record("dead", process.pid, "p")
+    for one in (dead, record("alive", living, "p")):
+        (tmp_path / one.user_endpoint_id).write_text(json.dumps(one))
+    (tmp_path / "half").write_text('["x"')
+    assert names(tmp_path) == ["alive"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alive", "half"]
+
+
 def test_a_process_that_ended_does_not_count(tmp_path: Path) -> None:
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
         one = record("a", process.pid, "p")
