@@ -1,13 +1,14 @@
 """Files replaced as a whole, and files of others."""
 
 import os
-import signal
 import stat
+import subprocess
+import sys
 
 import pytest
 
 from mep.cli.errors import CliError
-from mep.cli.files import MOST, directory, read_foreign, replace, uninterrupted
+from mep.cli.files import MOST, directory, read_foreign, replace
 
 
 def test_a_replaced_file_has_its_mode_and_leaves_nothing_else(tmp_path):
@@ -58,9 +59,19 @@ def test_directories_get_their_mode_and_links_are_not_followed(tmp_path):
 
 
 def test_an_interruption_waits_for_the_end_of_the_block():
-    done = []
-    with pytest.raises(KeyboardInterrupt):
-        with uninterrupted():
-            os.kill(os.getpid(), signal.SIGINT)
-            done.append("written")
-    assert done == ["written"]
+    """In a process of its own: another thread of this one could take the signal."""
+    program = (
+        "import os, signal\n"
+        "from mep.cli.files import uninterrupted\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "try:\n"
+        "    with uninterrupted():\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        print('written')\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["written", "interrupted"]
