@@ -1,8 +1,8 @@
 # Every target does its own set-up; `make demo` and `make test` are the two to know.
 
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' mep/__init__.py)
-# Beyond a base system, tests look at: units (systemd), the installed package (mmdebstrap, rpm).
-TEST_PACKAGES := systemd mmdebstrap rpm
+# Beyond a base system, tests need: units (systemd), the installed package (mmdebstrap, rpm), TLS.
+TEST_PACKAGES := systemd mmdebstrap rpm openssl
 # bench/peers.py measures other systems, in an environment of its own that holds them.
 BENCHES := $(filter-out bench/peers.py,$(wildcard bench/*.py))
 
@@ -43,6 +43,6 @@ rpm:
 	@sh packaging/rpm/build "$(VERSION)" dist
 
 clean:
-	rm -rf dist build bench/out .venv .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf dist build bench/out .venv .venv.lock .peers .peers.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache .benchmarks
 	find mep sdk cloud tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} +

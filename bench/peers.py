@@ -1,7 +1,7 @@
 """Other systems on this machine, in the same run: what `make bench` prints ratios against.
 
 Runs in a virtual environment of its own that holds Parsl and Globus Compute's endpoint package
-(`tools/` makes it); prints one JSON object ``{peer: {figure: value}}`` on standard output.
+(`tools/peers` makes it); prints one JSON object ``{peer: {figure: value}}`` on standard output.
 Figures: ``throughput_1w`` and ``throughput_2w`` (no-op tasks/s, prefetch 0), for HTEX also
 ``throughput_2w_prefetch`` (prefetch 100), ``latency_p50`` (sequential round trip, ms), ``start``
 (s, from making the engine to the first result).

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 FIRST_RETRY_S: Final = 0.1
 LAST_RETRY_S: Final = 30.0
 PING_S: Final = 20.0
+CLOSE_S: Final = 2.0
+"""How long a closing handshake is waited for."""
 
 
 class LinkRefused(Exception):
@@ -151,6 +153,7 @@ class Link(Generic[M]):
                 max_size=limits.LINK_FRAME,
                 max_queue=None,
                 ping_interval=PING_S,
+                close_timeout=CLOSE_S,
                 user_agent_header=None,
             )
         except InvalidStatus as error:
@@ -162,6 +165,8 @@ class Link(Generic[M]):
             stack.push_async_callback(socket.close)
             try:
                 await socket.send(encode(self._hello()))
+                if self._stopping.is_set():  # closed while this was connecting
+                    return
                 self._socket = socket
                 self._changed(True)
                 async for frame in socket:
@@ -170,8 +175,9 @@ class Link(Generic[M]):
             except ConnectionClosed:
                 pass
             finally:
-                self._socket = None
-                self._changed(False)
+                if self._socket is not None:
+                    self._socket = None
+                    self._changed(False)
         _raise_if_final(_as_status(socket.close_code), (socket.close_reason or "").encode())
 
     def _decode(self, frame: str | bytes) -> M:

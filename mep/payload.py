@@ -21,11 +21,14 @@ sd    code: ``name:source``, source by :mod:`dill.source`
 ====  ==========================================================================
 
 Only the SDK and the worker import this module: everything between carries opaque bytes.
-Runs on Python 3.8 and newer; standard library and dill (imported when first needed).
+Runs on Python 3.8 and newer; standard library, :mod:`mep.bytecode` and dill (imported when first
+needed).
 """
 
 import base64
+import binascii
 import inspect
+import io
 import json
 import linecache
 import pickle
@@ -33,9 +36,15 @@ import traceback
 import zlib
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+from mep.bytecode import is_foreign
+
 
 class PayloadError(Exception):
     """A buffer that cannot be written or read; the message says which and why."""
+
+
+class ForeignCode(PayloadError):
+    """A function whose code, taken by value, is another Python version's."""
 
 
 def pack(buffers: Sequence[str]) -> bytes:
@@ -105,11 +114,19 @@ def dump_arguments(args: Sequence[Any], kwargs: Dict[str, Any], serializer: str 
     return pack([dump_data(tuple(args), serializer), dump_data(kwargs, serializer)])
 
 
-def load_arguments(payload: bytes) -> Tuple[Sequence[Any], Dict[str, Any]]:
-    """Positional and keyword arguments of one call."""
+def load_arguments(
+    payload: bytes, allowed: Sequence[str] = ()
+) -> Tuple[Sequence[Any], Dict[str, Any]]:
+    """Positional and keyword arguments of one call.
+
+    Raises:
+        PayloadError: they cannot be loaded, or by a serializer that is not `allowed`.
+    """
     buffers = unpack(payload)
     if len(buffers) != 2:
         raise PayloadError("arguments are %d buffers, not 2" % len(buffers))
+    for buffer in buffers:
+        _check_allowed(buffer, allowed, "arguments")
     return load_data(buffers[0]), load_data(buffers[1])
 
 
@@ -184,19 +201,31 @@ def dump_source(name: str, source: str) -> bytes:
     return pack(["st\n%s:%s" % (name, source)])
 
 
-def load_function(body: bytes) -> Callable[..., Any]:
+def load_function(body: bytes, allowed: Sequence[str] = ()) -> Callable[..., Any]:
     """The function in a packed body.
 
+    Args:
+        body: one packed buffer.
+        allowed: ids of the serializers to accept; empty: all.
+
     Raises:
-        PayloadError: unknown id, or code that cannot be loaded; the reason is in the message.
+        ForeignCode: it is another Python version's.
+        PayloadError: unknown or refused id, or code that cannot be loaded; the message says why.
     """
     buffers = unpack(body)
     if len(buffers) != 1:
         raise PayloadError("a function is %d buffers, not 1" % len(buffers))
+    _check_allowed(buffers[0], allowed, "function")
     function = _load(buffers[0], _CODE_READERS, "function")
     if not callable(function):
         raise PayloadError("the registered function is a %s" % type(function).__name__)
     return function  # type: ignore[no-any-return]
+
+
+def _check_allowed(buffer: str, allowed: Sequence[str], what: str) -> None:
+    if allowed and buffer[:2] not in allowed:
+        sentence = "the %s came by serializer %r, and the endpoint's configuration allows only %s"
+        raise PayloadError(sentence % (what, buffer[:2], ", ".join(allowed)))
 
 
 def _dump_code(function: Callable[..., Any], serializer: str) -> str:
@@ -224,16 +253,50 @@ def _load(buffer: str, readers: Dict[str, Callable[[str], Any]], what: str) -> A
         raise PayloadError("%s cannot be loaded: %s" % (what, reason)) from error
 
 
-def _dill(value: Any) -> str:
-    import dill
+class _NotPlain(Exception):
+    """More than built-in data: dill's own ways are needed."""
 
-    return base64.encodebytes(dill.dumps(value)).decode()
+
+class _PlainPickler(pickle.Pickler):
+    """Writes built-in data as dill would, at the speed of C."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        raise _NotPlain
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads built-in data as dill would, at the speed of C."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise _NotPlain
+
+
+def _dill(value: Any) -> str:
+    file = io.BytesIO()
+    try:
+        _PlainPickler(file, pickle.DEFAULT_PROTOCOL).dump(value)
+        pickled = file.getvalue()
+    except (_NotPlain, RecursionError):
+        import dill
+
+        pickled = dill.dumps(value)
+    return binascii.b2a_base64(pickled).decode()
 
 
 def _undill(body: str) -> Any:
-    import dill
+    pickled = binascii.a2b_base64(body)
+    try:
+        return _PlainUnpickler(io.BytesIO(pickled)).load()
+    except _NotPlain:
+        import dill
 
-    return dill.loads(base64.b64decode(body))
+        return dill.loads(pickled)
+
+
+def _own_code(function: Any) -> Any:
+    if is_foreign(function):
+        raise ForeignCode("its bytecode is another Python version's")
+    return function
 
 
 def _inspected(function: Callable[..., Any]) -> Tuple[str, str]:
@@ -258,13 +321,15 @@ def _define(name: str, source: str) -> Any:
 def _first_that_loads(
     parts: Sequence[str], readers: Dict[str, Callable[[str], Any]], what: str
 ) -> Any:
-    reasons = []
+    errors: List[PayloadError] = []
     for part in parts:
         try:
             return _load(part, readers, what)
         except PayloadError as error:
-            reasons.append(str(error))
-    raise PayloadError("; ".join(reasons) or "empty %s buffer" % what)
+            errors.append(error)
+    foreign = any(isinstance(error, ForeignCode) for error in errors)
+    reason = "; ".join(map(str, errors)) or "empty %s buffer" % what
+    raise (ForeignCode if foreign else PayloadError)(reason)
 
 
 def _combined(body: str) -> List[str]:
@@ -324,8 +389,8 @@ _CODE_WRITERS: Dict[str, Callable[[Callable[..., Any]], str]] = {
 }
 
 _CODE_READERS: Dict[str, Callable[[str], Any]] = {
-    "01": _undill,
-    "02": lambda body: pickle.loads(base64.b64decode(body)),
+    "01": lambda body: _own_code(_undill(body)),
+    "02": lambda body: _own_code(pickle.loads(base64.b64decode(body))),
     "03": lambda body: _define(*_undill(body)),
     "04": lambda body: _define(*_undill(body)),
     "10": lambda body: _first_that_loads(_combined(body), _CODE_READERS, "function"),

@@ -208,7 +208,9 @@ def _show(verdict: Verdict, identities: list[Identity]) -> None:
     if verdict.account is not None:
         console.print(f"account: [bold]{escape(verdict.account)}[/]")
     if verdict.code:
-        detail = f" ({escape(verdict.detail)})" if verdict.detail else ""
+        detail = (
+            f" ({escape(verdict.detail)})" if verdict.detail not in ("", verdict.message) else ""
+        )
         console.print(f"[bold red]refused[/] {verdict.code}: {escape(verdict.message)}{detail}")
     else:
         console.print("policy.toml: [green]served[/]")

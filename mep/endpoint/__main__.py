@@ -109,6 +109,7 @@ def _serve(received: handover.Handover, build: BuildEngine, report: Report) -> i
         prepared.facts.endpoint_id,
         prepared.facts.user_endpoint_id,
         limits.PAYLOAD,
+        prepared.submitted,
     )
     callbacks = Callbacks(_recorder(journal), _mover(journal, mailbox), mailbox.ended)
     inherited = journal.inherit()

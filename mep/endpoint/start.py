@@ -2,10 +2,11 @@
 
 import json
 import os
-from collections.abc import MutableMapping
+import re
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -16,6 +17,8 @@ from mep.endpoint.template.names import Site
 from mep.endpoint.template.render import render
 from mep.wire.handover import Handover
 from mep.wire.parent import Parent
+
+_VERSION: Final = re.compile(r"\d+(\.[0-9a-z+]+){1,5}")
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -52,6 +55,8 @@ class Prepared:
     permits: Permits
     directory: Path
     """``~/.mep/<user endpoint id>``, 0700, the user's own."""
+    submitted: str = ""
+    """Version of the Python that tasks come from; empty where the SDK did not say."""
 
 
 def prepare(handover: Handover, variables: MutableMapping[str, str]) -> Prepared:
@@ -69,9 +74,12 @@ def prepare(handover: Handover, variables: MutableMapping[str, str]) -> Prepared
     directory = _own_directory(Path(facts.account.dir), facts.user_endpoint_id)
     logs.begin(directory, parent.debug)
     variables.update(environment.parse(handover.environment))
+    runtime = _object(handover.runtime, "user_runtime")
+    for name, value in of_the_submitter(runtime).items():
+        variables.setdefault(name, value)
     site = Site(
         parent=parent,
-        runtime=_object(handover.runtime, "user_runtime"),
+        runtime=runtime,
         account=msgspec.to_builtins(facts.account),
         identity_id=facts.identity_id,
         environment=variables,
@@ -84,7 +92,22 @@ def prepare(handover: Handover, variables: MutableMapping[str, str]) -> Prepared
         loader_dir=_readable(facts.template_directory),
     )
     settings = config.convert(raw)
-    return Prepared(facts, parent, settings, settings.permits(parent), directory)
+    submitted = of_the_submitter(runtime).get("GC_USER_PYTHON_VERSION", "")
+    return Prepared(facts, parent, settings, settings.permits(parent), directory, submitted)
+
+
+def of_the_submitter(runtime: Mapping[str, Any]) -> dict[str, str]:
+    """What ``user_runtime`` says, as variables with Globus Compute's names."""
+    python = runtime.get("python")
+    said = {
+        "GC_USER_PYTHON_VERSION": python.get("version") if isinstance(python, dict) else None,
+        "GC_USER_SDK_VERSION": runtime.get("globus_compute_sdk_version"),
+    }
+    return {
+        name: value
+        for name, value in said.items()
+        if isinstance(value, str) and _VERSION.fullmatch(value)
+    }
 
 
 def _own_directory(home: Path, user_endpoint_id: str) -> Path:

@@ -41,11 +41,12 @@ class Decoder(Generic[M]):
         """The message in `data`.
 
         Raises:
-            WireError: too large, not msgpack, unknown tag, missing field or wrong type.
+            WireError: too large, not msgpack, text that is no UTF-8, unknown tag, missing
+                field or wrong type.
         """
         if len(data) > self._max_bytes:
             raise WireError(f"message of {len(data)} bytes; at most {self._max_bytes} are accepted")
         try:
             return self._decoder.decode(data)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise WireError(f"not a message of this protocol: {error}") from error

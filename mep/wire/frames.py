@@ -35,10 +35,13 @@ tasks to workers in the order in which it got them. It answers each ``recall`` w
 ``returned``, of the tasks that it could still give back.
 
 Node pool and worker share a Unix stream socket; a message there is ``>II`` (header length,
-payload length), header, payload. Kinds: to the worker ``function`` [function_id] with its body,
-before the first task that needs it; ``task`` [task_id, function_id, spec object] with its
-arguments. From the worker ``result`` (the fields of one ``results`` item) with its payload.
-The worker ends when the socket does.
+payload length), header, payload. Kinds: to the worker ``hello`` first, with the descriptor of a
+pipe (:mod:`mep.worker.tickets`); ``function`` [function_id] with its body, before the first task
+that needs it; ``tasks`` number of the first, [[task_id, function_id, spec object, length], ...],
+with their arguments one after the other. The worker runs a task when it gets its number from the
+pipe; numbers come in order, and tasks whose numbers were left out are not the worker's any more.
+From the worker ``result`` (the fields of one ``results`` item) with its payload. The worker ends
+when the pipe does.
 
 Runs on Python 3.8 and newer; standard library only.
 """
@@ -57,13 +60,17 @@ LENGTHS = struct.Struct(">II")
 """Header length, payload length, on the worker's socket."""
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
+
+
 class FrameError(ValueError):
     """A peer sent frames that are no message of this protocol."""
 
 
 def header(kind: str, *fields: Any) -> bytes:
     """The header frame of one message."""
-    return json.dumps([kind, *fields], separators=(",", ":")).encode()
+    return _encode([kind, *fields]).encode()
 
 
 def parse(frame: bytes) -> Tuple[str, List[Any]]:
@@ -75,7 +82,7 @@ def parse(frame: bytes) -> Tuple[str, List[Any]]:
     if len(frame) > MAX_HEADER:
         raise FrameError("header of %d bytes" % len(frame))
     try:
-        message = json.loads(frame)
+        message = _decode(frame.decode())
     except (ValueError, RecursionError) as error:
         raise FrameError("header is not JSON: %s" % error) from error
     if not isinstance(message, list) or not message or not isinstance(message[0], str):

@@ -53,7 +53,7 @@ class Refused(Message, frozen=True, tag="refused"):
     """Of the grant that was refused, hex, so that a late refusal cannot hit a newer start."""
     code: str
     message: str
-    """A sentence for the user."""
+    """A sentence for the user, with the reference in it."""
     reference: str
     """Names the warden's log record."""
 

@@ -19,4 +19,5 @@ class Begun:
 
     def set(self, count: int) -> None:
         """The first `count` tasks that this pool was given may have begun."""
+        self.count = count
         self._NUMBER.pack_into(self._map, 0, count)

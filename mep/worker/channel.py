@@ -1,5 +1,7 @@
 """Messages on the stream socket between node pool and worker, see :mod:`mep.wire.frames`."""
 
+import array
+import contextlib
 import socket
 from collections import deque
 from typing import Any, Deque, Iterator, List, NamedTuple, Optional
@@ -7,6 +9,7 @@ from typing import Any, Deque, Iterator, List, NamedTuple, Optional
 from mep.wire.frames import LENGTHS, MAX_HEADER, FrameError, pack, parse
 
 READ_BYTES = 64 * 1024
+_READ_MORE_BYTES = 1024 * 1024
 _JOIN_BYTES = 64 * 1024
 
 
@@ -33,11 +36,31 @@ class Channel:
             BlockingIOError: nothing there (non-blocking socket).
         """
         try:
-            chunk = self.socket.recv(READ_BYTES)
+            chunk = self.socket.recv(_READ_MORE_BYTES if self._in else READ_BYTES)
         except ConnectionResetError:
             return False
         self._in += chunk
         return bool(chunk)
+
+    def fill_with_descriptor(self) -> int:
+        """Read once, and with it the descriptor that the peer sent by :meth:`pass_descriptor`.
+
+        Raises:
+            FrameError: there is none.
+        """
+        space = socket.CMSG_SPACE(array.array("i").itemsize)
+        chunk, rights, _, _ = self.socket.recvmsg(READ_BYTES, space, socket.MSG_CMSG_CLOEXEC)
+        self._in += chunk
+        if not rights:
+            raise FrameError("no descriptor came with the first message")
+        (descriptor,) = array.array("i", rights[0][2])
+        return descriptor
+
+    def pass_descriptor(self, header: bytes, descriptor: int) -> None:
+        """Send a message, the first of all, and a descriptor with it."""
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # as in flush()
+            self.socket.sendmsg(pack(header, b""), rights)
 
     def take(self) -> Optional[Message]:
         """The next whole message that has been read, or None.

@@ -6,7 +6,7 @@ Runs on Python 3.8 and newer; standard library, :mod:`mep.payload` and dill.
 import sys
 import time
 import traceback
-from typing import Any, Callable, Dict, List, NamedTuple, Tuple, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple, Union
 
 from mep import payload
 
@@ -17,15 +17,19 @@ Function = Union[Callable[..., Any], payload.PayloadError]
 """A function that is ready to call, or why it could not be loaded."""
 
 
-class Limits(NamedTuple):
-    """What a result may hold."""
+class Terms(NamedTuple):
+    """What holds for every task of a worker."""
 
     result: int
-    """Bytes of a payload."""
+    """Bytes of a result's payload."""
     text: int
     """Characters of a traceback."""
     message: int
     """Characters of a sentence."""
+    allowed: Sequence[str] = ()
+    """Ids of the serializers that calls may use; empty: all."""
+    submitted: str = ""
+    """Version of the Python that calls come from, as ``3.12.3``; empty: not known."""
 
 
 class Call(NamedTuple):
@@ -37,51 +41,50 @@ class Call(NamedTuple):
     arguments: bytes
 
 
-def load(body: bytes) -> Function:
+def load(body: bytes, terms: Terms) -> Function:
     """The function in `body`, or why there is none."""
     try:
-        return payload.load_function(body)
+        return payload.load_function(body, terms.allowed)
     except payload.PayloadError as error:
         return error
     except BaseException as error:  # noqa: BLE001 - loading runs module-level code of the user
         return payload.PayloadError("function cannot be loaded: %s" % one_line(error))
 
 
-def run(call: Call, function: Function, limits: Limits) -> Outcome:
+def run(call: Call, function: Function, terms: Terms) -> Outcome:
     """Run one task. Never raises: whatever the function does becomes an outcome."""
     began = time.time()
     if isinstance(function, payload.PayloadError):
-        return failed(call, "DESERIALIZATION_FAILED", unloadable(function), began, limits)
+        return failed(call, *unloadable(function, terms.submitted), began, terms)
     try:
-        args, kwargs = payload.load_arguments(call.arguments)
+        args, kwargs = payload.load_arguments(call.arguments, terms.allowed)
     except BaseException as error:  # noqa: BLE001 - unpickling runs code of the user
-        text = unloadable(error)
-        return failed(call, "DESERIALIZATION_FAILED", text, began, limits)
+        return failed(call, *unloadable(error, terms.submitted), began, terms)
     try:
         value = function(*args, **kwargs)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a function is its result
-        return raised(call, error, began, limits)
-    return returned(call, value, began, limits)
+        return raised(call, error, began, terms)
+    return returned(call, value, began, terms)
 
 
-def returned(call: Call, value: Any, began: float, limits: Limits) -> Outcome:
+def returned(call: Call, value: Any, began: float, terms: Terms) -> Outcome:
     """The outcome of a function that returned `value`."""
     ended = time.time()
     try:
         packed = payload.dump_result(value, call.spec.get("serializers", ()))
     except BaseException as error:  # noqa: BLE001 - pickling runs code of the user
         text = "The function returned a value that cannot be serialized: %s" % plain(error)
-        return failed(call, "SERIALIZATION_FAILED", text, began, limits)
-    if len(packed) > limits.result:
+        return failed(call, "SERIALIZATION_FAILED", text, began, terms)
+    if len(packed) > terms.result:
         text = (
             "The result of type %s takes %d bytes serialized; at most %d are accepted. "
             "Return less, or write it to a file and return the path."
-        ) % (type(value).__name__, len(packed), limits.result)
-        return failed(call, "RESULT_TOO_LARGE", text, began, limits)
+        ) % (type(value).__name__, len(packed), terms.result)
+        return failed(call, "RESULT_TOO_LARGE", text, began, terms)
     return [call.task_id, "success", "", "", "", began, ended], packed
 
 
-def raised(call: Call, error: BaseException, began: float, limits: Limits) -> Outcome:
+def raised(call: Call, error: BaseException, began: float, terms: Terms) -> Outcome:
     """The outcome of a function that raised `error`; our own frame is not in its traceback."""
     ended = time.time()
     own = error.__traceback__
@@ -90,16 +93,16 @@ def raised(call: Call, error: BaseException, began: float, limits: Limits) -> Ou
         packed, text = payload.dump_exception(error)
     except BaseException as second:  # noqa: BLE001 - __str__ of the exception is user code too
         packed, text = b"", "%s, which cannot be shown: %s" % (type(error).__name__, type(second))
-    if len(packed) > limits.result:
+    if len(packed) > terms.result:
         packed = b""
-    message = printable(one_line(error))[: limits.message]
-    text = printable(text)[-limits.text :]
+    message = printable(one_line(error))[: terms.message]
+    text = printable(text)[-terms.text :]
     return [call.task_id, "failed", "USER_EXCEPTION", message, text, began, ended], packed
 
 
-def failed(call: Call, code: str, message: str, began: float, limits: Limits) -> Outcome:
+def failed(call: Call, code: str, message: str, began: float, terms: Terms) -> Outcome:
     """The outcome of a task that could not be run to its end."""
-    message = printable(message)[: limits.message]
+    message = printable(message)[: terms.message]
     return [call.task_id, "failed", code, message, "", began, time.time()], b""
 
 
@@ -121,16 +124,48 @@ def plain(error: BaseException) -> str:
     return str(error) if isinstance(error, payload.PayloadError) else one_line(error)
 
 
-def unloadable(error: BaseException) -> str:
-    """Why a function or its arguments cannot be loaded, and what to do."""
-    reason = plain(error)
-    version = "%d.%d.%d" % sys.version_info[:3]
-    sentence = "The worker (Python %s) could not load the call: %s." % (version, reason.rstrip("."))
+_OWN = "%d.%d.%d" % sys.version_info[:3]
+_FOREIGN_SIGNS = ("code()", "marshal", "code expected", "unknown opcode")
+"""In the text of an error: no Python but another version's makes such a pickle."""
+_SIGNS_BETWEEN_VERSIONS = ("SyntaxError", "is not a package", "Can't get attribute")
+"""The same, where the versions are known to differ."""
+
+
+def unloadable(error: BaseException, submitted: str) -> Tuple[str, str]:
+    """Code and sentence for a function or arguments that cannot be loaded, and what to do."""
+    reason = plain(error).rstrip(".")
+    if _is_mismatch(error, reason, submitted):
+        return "ENVIRONMENT_MISMATCH", mismatch(reason, submitted)
+    sentence = "The worker (Python %s) could not load the call: %s." % (_OWN, reason)
     if "No module named" in reason:
-        return sentence + " Install that module where the workers run, or import it elsewhere."
-    if any(sign in reason for sign in ("code()", "marshal", "code expected", "unknown opcode")):
-        return sentence + (
-            " This is how a function from another Python version looks: submit from"
-            " Python %d.%d, or register the function as source code." % sys.version_info[:2]
+        sentence += " Install that module where the workers run, or import it elsewhere."
+    return "DESERIALIZATION_FAILED", sentence
+
+
+def _is_mismatch(error: BaseException, reason: str, submitted: str) -> bool:
+    if isinstance(error, payload.ForeignCode) or any(sign in reason for sign in _FOREIGN_SIGNS):
+        return True
+    differ = bool(submitted) and minor(submitted) != minor(_OWN)
+    return differ and any(sign in reason for sign in _SIGNS_BETWEEN_VERSIONS)
+
+
+def mismatch(reason: str, submitted: str) -> str:
+    """The sentence about two Pythons that do not understand each other."""
+    if submitted and minor(submitted) != minor(_OWN):
+        where = "The call was submitted with Python %s, but the worker has Python %s" % (
+            submitted,
+            _OWN,
         )
-    return sentence
+        ask = "choose an environment with Python %s for the workers" % minor(submitted)
+    else:
+        where = "The function is of another Python version than the worker's %s" % _OWN
+        ask = "register it again from Python %s" % minor(_OWN)
+    return (
+        "%s, which cannot load it (%s). Submit from Python %s, %s, "
+        "or register the function as source code (register_source_code)."
+    ) % (where, reason, minor(_OWN), ask)
+
+
+def minor(version: str) -> str:
+    """``3.12`` of ``3.12.3``."""
+    return ".".join(version.split(".")[:2])

@@ -1,4 +1,4 @@
-"""Forks workers on demand: a clean process that has imported dill, and neither zmq nor threads.
+"""Starts workers on demand: a clean process that has imported dill, and neither zmq nor threads.
 
 The node pool forks it before it imports zmq itself. It ends every worker, with the process group
 of each, as soon as the pool is gone; and tells the pool how each worker ended. Over a
@@ -14,7 +14,10 @@ import os
 import select
 import signal
 import socket
-from typing import Any, Dict, List, NoReturn, Optional, Tuple
+from typing import Any, Dict, List, NoReturn, Optional, Sequence, Tuple
+
+from mep.worker.command import become
+from mep.worker.layout import Share
 
 _PACKET = 64
 _DESCRIPTORS = 256
@@ -30,16 +33,25 @@ class ForkServer:
         self.pid = pid
 
     @classmethod
-    def launch(cls, settings: Dict[str, Any]) -> "ForkServer":
+    def launch(
+        cls,
+        settings: Dict[str, Any],
+        shares: Sequence[Share],
+        command: Optional[Sequence[str]] = None,
+    ) -> "ForkServer":
         """Fork it. Call before anything has started a thread.
 
-        `settings`: see :func:`mep.worker.worker.main`.
+        Args:
+            settings: see :func:`mep.worker.worker.main`.
+            shares: what each worker gets, by its number.
+            command: starts a worker of another Python, see :mod:`mep.worker.command`; without one
+                workers are forked.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
         if pid == 0:
             ours.close()
-            _Server(theirs, settings).run()
+            _Server(theirs, settings, shares, command).run()
         theirs.close()
         return cls(ours, pid)
 
@@ -85,9 +97,17 @@ class ForkServer:
 
 
 class _Server:
-    def __init__(self, control: socket.socket, settings: Dict[str, Any]) -> None:
+    def __init__(
+        self,
+        control: socket.socket,
+        settings: Dict[str, Any],
+        shares: Sequence[Share],
+        command: Optional[Sequence[str]],
+    ) -> None:
         self._control = control
         self._settings = settings
+        self._shares = shares
+        self._command = command
         self._pids: Dict[int, int] = {}
 
     def run(self) -> NoReturn:
@@ -108,10 +128,11 @@ class _Server:
         woken.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-        from mep.worker import worker
+        if self._command is None:
+            from mep.worker import worker
 
-        worker.open_user_path()
-        gc.freeze()
+            worker.open_user_path()
+            gc.freeze()
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         poll.register(woken, select.POLLIN)
@@ -139,19 +160,24 @@ class _Server:
     def _spawn(self, number: int, channel: int, log: int) -> None:
         pid = os.fork()
         if pid == 0:
-            self._become_worker(channel, log)
+            self._become_worker(self._shares[number], channel, log)
         self._pids[number] = pid
         with contextlib.suppress(PermissionError, ProcessLookupError):  # the child was faster
             os.setpgid(pid, pid)
         os.close(channel)
         os.close(log)
 
-    def _become_worker(self, channel: int, log: int) -> NoReturn:
+    def _become_worker(self, share: Share, channel: int, log: int) -> NoReturn:
         try:
-            from mep.worker import worker
-
             os.setpgid(0, 0)
             self._control.close()
+            os.environ.update(share.environment)
+            if share.cores is not None:
+                os.sched_setaffinity(0, share.cores)
+            if self._command is not None:
+                become(self._command, channel, log)
+            from mep.worker import worker
+
             worker.main(socket.socket(fileno=channel), log, self._settings)
         finally:
             os._exit(1)

@@ -1,4 +1,4 @@
-"""The worker: takes one task at a time from its channel, runs it, sends the result.
+"""The worker: takes tasks from its channel, runs one at a time, sends each result.
 
 Nothing that a function does to its process may be taken for a result: a worker that cannot go on
 ends, and the node pool reports how. Runs on Python 3.8 and newer; standard library,
@@ -11,28 +11,34 @@ import signal
 import site
 import socket
 import sys
-from typing import Any, Dict, NoReturn, TextIO
+import time
+from collections import deque
+from typing import Any, Deque, Dict, NoReturn, TextIO, Tuple
 
 from mep import payload
 from mep.wire.frames import header
-from mep.worker.channel import Channel
-from mep.worker.execute import Call, Function, Limits, load, run
+from mep.worker.channel import Channel, Message
+from mep.worker.execute import Call, Function, Terms, failed, load, run
 from mep.worker.recent import Recent
+from mep.worker.tickets import claim
 
 PROTOCOL_DESCRIPTOR = 200
 """The channel's descriptor is at least this: out of the way of code that closes low numbers."""
+
+MISSING = payload.PayloadError("its body did not reach the worker")
 
 CANNOT_SPEAK = 71
 """Exit status of a worker whose channel a function has closed."""
 
 
 def main(sock: socket.socket, log: int, settings: Dict[str, Any]) -> NoReturn:
-    """The whole life of a worker process that has just been forked.
+    """The whole life of a worker process that has just been started.
 
     Args:
         sock: this worker's end of the channel.
         log: descriptor that takes over 1 and 2.
-        settings: ``directory`` to work in, and ``limits`` (see :class:`mep.worker.execute.Limits`).
+        settings: ``working_dir``, ``run_in_sandbox``, and ``terms`` (see
+            :class:`mep.worker.execute.Terms`).
     """
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
@@ -42,9 +48,8 @@ def main(sock: socket.socket, log: int, settings: Dict[str, Any]) -> NoReturn:
     channel = Channel(socket.socket(fileno=_out_of_the_way(sock.detach())))
     channel.socket.setblocking(True)
     os.closerange(3, PROTOCOL_DESCRIPTOR)
-    limits = Limits(**settings["limits"])
     try:
-        _serve(channel, settings["directory"], limits, log)
+        _serve(channel, settings, log)
     except OSError as error:
         message = "worker %d ends: its channel to the node pool is gone: %s\n" % (
             os.getpid(),
@@ -55,28 +60,78 @@ def main(sock: socket.socket, log: int, settings: Dict[str, Any]) -> NoReturn:
     os._exit(0)
 
 
-def _serve(channel: Channel, directory: str, limits: Limits, log: int) -> None:
-    functions: Recent[Function] = Recent()
-    missing = payload.PayloadError("its body did not reach the worker")
+def _serve(channel: Channel, settings: Dict[str, Any], log: int) -> None:
+    terms = Terms(**settings["terms"])
+    tickets = _out_of_the_way(channel.fill_with_descriptor())
+    shelf = _Shelf(channel, terms)
     pid = os.getpid()
     while True:
-        message = channel.take()
-        if message is None:
-            if not channel.fill():
-                return
-            continue
-        if message.kind == "function":
-            functions.put(message.fields[0], load(message.payload))
-            continue
-        task_id, function_id, spec = message.fields
-        call = Call(task_id, function_id, spec, message.payload)
-        os.chdir(directory)
-        os.environ["GC_TASK_UUID"] = call.task_id
-        fields, result = run(call, functions.touch(call.function_id) or missing, limits)
+        number = claim(tickets)
+        if number is None:
+            return
+        call, function = shelf.get(number)
+        began = time.time()
+        try:
+            enter(settings["working_dir"], settings["run_in_sandbox"], call.task_id)
+        except OSError as error:
+            text = "The task's directory cannot be used: %s" % error
+            fields, result = failed(call, "ENGINE_FAILED", text, began, terms)
+        else:
+            fields, result = run(call, function, terms)
         if os.getpid() != pid:
             os._exit(0)  # a child that the function forked came back here instead of ending
         channel.send(header("result", *fields), result)
         _mend(log)
+
+
+def enter(directory: str, sandbox: bool, task_id: str) -> None:
+    """Go where the task shall run, and tell it so in Globus Compute's variables."""
+    os.environ["GC_TASK_UUID"] = task_id
+    os.environ.pop("GC_TASK_SANDBOX_DIR", None)
+    if sandbox:
+        directory = os.environ["GC_TASK_SANDBOX_DIR"] = os.path.join(directory, task_id)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    os.chdir(directory)
+
+
+class _Shelf:
+    """The tasks that have come and have not begun."""
+
+    def __init__(self, channel: Channel, terms: Terms) -> None:
+        self._channel = channel
+        self._terms = terms
+        self._functions: Recent[Function] = Recent()
+        self._tasks: Deque[Tuple[int, Call, Function]] = deque()
+
+    def get(self, number: int) -> Tuple[Call, Function]:
+        """The task with this number; those before it have been taken back by the node pool."""
+        while True:
+            while self._tasks:
+                at, call, function = self._tasks.popleft()
+                if at == number:
+                    return call, function
+            self._read()
+
+    def _read(self) -> None:
+        message = self._channel.take()
+        while message is None:
+            if not self._channel.fill():
+                raise BrokenPipeError("the node pool has closed it")
+            message = self._channel.take()
+        if message.kind == "function":
+            self._functions.put(message.fields[0], load(message.payload, self._terms))
+        elif message.kind == "tasks":
+            self._put(message)
+
+    def _put(self, message: Message) -> None:
+        first, items = message.fields
+        at = 0
+        for number, (task_id, function_id, spec, length) in enumerate(items, first):
+            call = Call(task_id, function_id, spec, message.payload[at : at + length])
+            at += length
+            # In the order in which they came, as the node pool does: both forget alike.
+            function = self._functions.touch(function_id)
+            self._tasks.append((number, call, function or MISSING))
 
 
 def _out_of_the_way(descriptor: int) -> int:

@@ -24,8 +24,10 @@
         ├── ConfigurationRefused   user_endpoint_config, template, or engine
         ├── ResourcesRefused       resource_specification asks for what this engine cannot give
         ├── WorkerLost             the process that ran the task died
+        ├── WalltimeExceeded       the task was ended after the time that the endpoint gives it
         ├── EndpointLost           the user endpoint died
         ├── DeserializationFailed  the worker cannot load the function or its arguments
+        │   └── EnvironmentMismatch    because they are of another Python version
         └── ResultNotCarried       the result is too large or cannot be serialized
 
 ``code`` is one of :mod:`mep.wire.codes`, the same whichever way the failure came; scripts compare
@@ -168,12 +170,20 @@ class WorkerLost(TaskExecutionFailed):
     """The process that ran the task died; node, exit status and signal are in the message."""
 
 
+class WalltimeExceeded(TaskExecutionFailed):
+    """The task was ended after the time that the endpoint gives each one."""
+
+
 class EndpointLost(TaskExecutionFailed):
     """The user endpoint died after the task had started."""
 
 
 class DeserializationFailed(TaskExecutionFailed):
     """The worker cannot load the function or its arguments."""
+
+
+class EnvironmentMismatch(DeserializationFailed):
+    """The worker has another Python version than the call, and cannot load it; both are named."""
 
 
 class ResultNotCarried(TaskExecutionFailed):
@@ -232,8 +242,10 @@ _FAILURES: dict[str, type[TaskExecutionFailed]] = {
     codes.ENGINE_FAILED: ConfigurationRefused,
     codes.RESOURCES_REFUSED: ResourcesRefused,
     codes.WORKER_LOST: WorkerLost,
+    codes.WALLTIME_EXCEEDED: WalltimeExceeded,
     codes.ENDPOINT_LOST: EndpointLost,
     codes.DESERIALIZATION_FAILED: DeserializationFailed,
+    codes.ENVIRONMENT_MISMATCH: EnvironmentMismatch,
     codes.SERIALIZATION_FAILED: ResultNotCarried,
     codes.RESULT_TOO_LARGE: ResultNotCarried,
 }

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from mep.wire.strategies import strategy_id
 from mep_sdk.backlog import Call, Destination
 from mep_sdk.batch import uuid_text
 from mep_sdk.errors import MEPError
 from mep_sdk.functions import Functions, Known, known
 from mep_sdk.future import ComputeFuture
-from mep_sdk.serialize import Serializer, strategy_id
+from mep_sdk.serialize import Serializer
 from mep_sdk.submitter import Submitter, finish_at_exit
 
 if TYPE_CHECKING:

@@ -7,24 +7,12 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Any, Final
+from typing import Any
 
 from mep import payload
 from mep.wire import codes, limits
+from mep.wire.strategies import strategy_id
 from mep_sdk.errors import PayloadTooLarge, SerializationError
-
-_NAMES: Final = {
-    "DillDataBase64": "00",
-    "JSONData": "11",
-    "AllDataStrategies": "13",
-    "DillCode": "01",
-    "DillCodeTextInspect": "03",
-    "DillCodeSource": "04",
-    "AllCodeStrategies": "12",
-    "PureSourceTextInspect": "st",
-    "PureSourceDill": "sd",
-}
-"""Globus Compute's names of serialization strategies, and the ids of their buffers."""
 
 
 @dataclass(frozen=True)
@@ -68,20 +56,6 @@ class Serializer:
                 "the site, or out of band",
             )
         return packed
-
-
-def strategy_id(name: str) -> str:
-    """The buffer id of a strategy, given by id, name or import path.
-
-    Raises:
-        ValueError: there is no such strategy.
-    """
-    last = str(name).rpartition(".")[2]
-    if last in _NAMES.values():
-        return last
-    if last not in _NAMES:
-        raise ValueError(f"unknown serialization strategy {name!r}; known: {', '.join(_NAMES)}")
-    return _NAMES[last]
 
 
 def dump_function(function: Callable[..., Any], serializer: str = "") -> bytes:

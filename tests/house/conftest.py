@@ -38,7 +38,8 @@ def site(
             "daemon": "daemon",
             "ghost": "no-such-account-" + uuid.uuid4().hex[:6],
         }
-        site = Site(session_site_root, "house", relay, accounts)
+        manager, callout = (session_accounts(name).pw_name for name in ("mgr", "map"))
+        site = Site(session_site_root, "house", relay, accounts, manager, callout)
         site.configure()
         site.register()
         site.start()

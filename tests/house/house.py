@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -98,18 +99,25 @@ class Relay:
 
     data: Path
     port: int = 0
+    tls: tuple[Path, Path] | None = None
+    """Certificate and key."""
     process: "subprocess.Popen[str] | None" = None
     tokens: dict[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         self.process = subprocess.Popen(
             [
                 str(BIN / "mep-relay"),
                 *("serve", "--data", str(self.data), "--port", str(self.port)),
+                *(
+                    ("--tls-cert", str(self.tls[0]), "--tls-key", str(self.tls[1]))
+                    if self.tls
+                    else ()
+                ),
             ],
             stdout=subprocess.PIPE,
             text=True,
@@ -150,7 +158,8 @@ class Relay:
         return self.tokens[user]
 
     def client(self, user: str) -> Client:
-        return Client(relay_url=self.url, token=self.token(user))
+        ca_file = str(self.tls[0]) if self.tls else None
+        return Client(relay_url=self.url, token=self.token(user), ca_file=ca_file)
 
 
 @dataclass
@@ -161,6 +170,8 @@ class Site:
     name: str
     relay: Relay
     accounts: dict[str, str]
+    manager: str
+    callout: str
     process: "subprocess.Popen[str] | None" = None
     endpoint_id: str = ""
 
@@ -177,6 +188,10 @@ class Site:
 
     def configure(self) -> None:
         self.mep("configure", self.name, "--relay-url", self.relay.url)
+        policy = (self.etc / "policy.toml").read_text()
+        policy = policy.replace('manager_user = "mep"', f'manager_user = "{self.manager}"')
+        policy = policy.replace('callout_user = "mep-map"', f'callout_user = "{self.callout}"')
+        (self.etc / "policy.toml").write_text(policy)
         (self.etc / "user_config_template.yaml.j2").write_text(TEMPLATE)
         (self.etc / "user_config_schema.json").write_text(json.dumps(SCHEMA))
         self.map(
@@ -228,3 +243,33 @@ def kill9(pid: int) -> None:
     """End one process of ours, and see it gone."""
     os.kill(pid, signal.SIGKILL)
     until(lambda: not alive(pid), f"process {pid} gone")
+
+
+class Owner:
+    """An account without privilege that types the commands."""
+
+    def __init__(self, account: pwd.struct_passwd, relay: Relay) -> None:
+        self.account = account
+        self.relay = relay
+        self.endpoint_id = ""
+
+    def mep(self, *argv: str, token: str = "") -> str:
+        done = subprocess.run(
+            [str(BIN / "mep"), *argv],
+            env={
+                "HOME": self.account.pw_dir,
+                "USER": self.account.pw_name,
+                "PATH": "/usr/bin:/bin",
+                **({"MEP_TOKEN": token} if token else {}),
+            },
+            user=self.account.pw_uid,
+            group=self.account.pw_gid,
+            extra_groups=[],
+            cwd=self.account.pw_dir,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
+        return done.stdout

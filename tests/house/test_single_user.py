@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house import BIN, Relay
+from house import BIN, Owner, Relay
 from mep_sdk import Executor
 from mep_sdk.errors import MEPError
 
@@ -20,36 +20,6 @@ def whoami() -> int:
     import os
 
     return os.getuid()
-
-
-class Owner:
-    """An account without privilege that types the commands."""
-
-    def __init__(self, account: pwd.struct_passwd, relay: Relay) -> None:
-        self.account = account
-        self.relay = relay
-        self.endpoint_id = ""
-
-    def mep(self, *argv: str, token: str = "") -> str:
-        done = subprocess.run(
-            [str(BIN / "mep"), *argv],
-            env={
-                "HOME": self.account.pw_dir,
-                "USER": self.account.pw_name,
-                "PATH": "/usr/bin:/bin",
-                **({"MEP_TOKEN": token} if token else {}),
-            },
-            user=self.account.pw_uid,
-            group=self.account.pw_gid,
-            extra_groups=[],
-            cwd=self.account.pw_dir,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
-        return done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,9 @@ LIMIT_S = 30.0
 class Harness:
     """An engine in `directory`; every wait is bounded by LIMIT_S."""
 
-    def __init__(self, directory: Path, max_result: int = 10_000_000, **settings: Any) -> None:
+    def __init__(
+        self, directory: Path, max_result: int = 10_000_000, submitted: str = "", **settings: Any
+    ) -> None:
         self.directory = directory
         self.starting: list[str] = []
         self.moves: list[StateChange] = []
@@ -28,7 +30,9 @@ class Harness:
         self._changed = threading.Condition()
         self._functions: dict[str, Callable[..., Any]] = {}
         self._serial = 0
-        surroundings = Surroundings(str(directory), "endpoint", "user-endpoint", max_result)
+        surroundings = Surroundings(
+            str(directory), "endpoint", "user-endpoint", max_result, submitted
+        )
         callbacks = Callbacks(
             self._journal, self._recorder(self.moves), self._recorder(self.results)
         )

@@ -113,6 +113,7 @@ def test_sigterm_finishes_what_runs_and_gives_the_rest_back(site: Site) -> None:
     link.send(tasks("runs", "waits", function=blocking(site.home)))
     link.next(States)
     process.popen.send_signal(signal.SIGTERM)
+    until(lambda: "stopping: SIGTERM" in (site.directory / "endpoint.log").read_text())
     (site.home / "go").touch()
     assert only(link.next(Results)).task_id == "runs"
     link.send(Committed(("runs",)))
@@ -308,6 +309,7 @@ def test_every_task_is_reported_where_the_site_asks_for_it(site: Site) -> None:
     assert {event["user_endpoint_id"] for event in seen} == {UEP}
 
 
+@pytest.mark.root  # the process is not dumpable: only root may look at its descriptors
 def test_the_token_is_written_nowhere(site: Site) -> None:
     site.parent["debug"] = True
     process = site.start()

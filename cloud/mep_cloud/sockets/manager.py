@@ -78,9 +78,8 @@ def _event(connection: int, message: to_manager.FromManager) -> events.Event | N
             return events.WardenDown(connection)
         case to_manager.Started(user_endpoint_id):
             return events.Started(connection, user_endpoint_id)
-        case to_manager.Refused(user_endpoint_id, nonce, code, text, reference):
-            sentence = f"{text} (reference {reference})" if reference else text
-            return events.Refused(connection, user_endpoint_id, nonce, code, sentence)
+        case to_manager.Refused(user_endpoint_id, nonce, code, text):
+            return events.Refused(connection, user_endpoint_id, nonce, code, text)
         case to_manager.Exited():
             return events.Exited(
                 connection,

@@ -54,6 +54,8 @@ class Surroundings:
     user_endpoint_id: str
     max_result: int
     """Bytes of one result payload; more is ``RESULT_TOO_LARGE``."""
+    submitted: str = ""
+    """Version of the Python that its tasks come from, as ``3.12.3``; empty: not known."""
 
 
 class Engine(Protocol):

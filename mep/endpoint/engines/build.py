@@ -22,7 +22,8 @@ def build(raw: Any, surroundings: Surroundings, callbacks: Callbacks) -> Engine:
     provider = LocalProvider(surroundings.directory)
     environment = pool_environment(os.environ, _account(), socket.gethostname())
     cores = len(os.sched_getaffinity(0))
-    planned = plan(settings, surroundings, environment, cores, provider.lifeline())
+    memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    planned = plan(settings, surroundings, environment, cores, memory_gb, provider.lifeline())
     return PoolEngine(planned, provider, callbacks)
 
 

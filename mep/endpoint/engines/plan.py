@@ -5,12 +5,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from mep.endpoint.engines.base import Surroundings
 from mep.endpoint.engines.settings import ComputeEngineSettings, EngineSettings
 from mep.endpoint.interchange.blocks import Bounds
 from mep.wire import limits
+from mep.wire.node import workers_of
+from mep.wire.strategies import allowed_ids
 
 MAX_PREFETCH: Final = 64
 """Of a pool whose prefetch is learnt: enough that no worker waits for the interchange."""
@@ -43,6 +45,8 @@ class Plan:
     heartbeat_threshold: float
     max_idle_s: float
     """Seconds after which an idle block is ended."""
+    drain_period: float | None
+    """Seconds after which a node pool takes no more tasks; None: it takes them for good."""
     command: Callable[[str], Sequence[str]]
     """The command of a node pool, by the id of its block."""
     environment: Mapping[str, str]
@@ -54,11 +58,11 @@ def plan(
     surroundings: Surroundings,
     environment: Mapping[str, str],
     cores: int,
+    memory_gb: float,
     lifeline: int | None,
 ) -> Plan:
-    """The plan for these settings on a machine with so many usable cores."""
+    """The plan for these settings where nodes have so many usable cores and so much memory."""
     if isinstance(settings, ComputeEngineSettings):
-        workers = settings.max_workers_per_node or cores
         prefetch = settings.prefetch_capacity
         provider = settings.provider
         bounds = Bounds(
@@ -66,37 +70,77 @@ def plan(
         )
         period, threshold = settings.heartbeat_period, settings.heartbeat_threshold
         max_idle_s = settings.job_status_kwargs.max_idletime
-        init = provider.worker_init
+        drain_period = settings.drain_period
+        init, python = provider.worker_init, settings.worker_python
     else:
-        workers = settings.max_workers or cores
-        prefetch, bounds, init = None, Bounds(1, 1, 1, 1.0), ""
+        prefetch, bounds, init, python = None, Bounds(1, 1, 1, 1.0), "", ""
         period, threshold, max_idle_s = 30.0, 120.0, FOREVER_S
+        drain_period = None
+    node = node_settings(settings)
     told = {
         "directory": surroundings.directory,
         "mode": "thread" if settings.type == "ThreadPoolEngine" else "process",
-        "workers": workers,
-        "credit": workers + (MAX_PREFETCH if prefetch is None else prefetch),
-        "limits": {
+        **node,
+        "prefetch": MAX_PREFETCH if prefetch is None else prefetch,
+        "terms": {
             "result": surroundings.max_result,
             "text": limits.FAILURE_TEXT,
             "message": limits.USER_MESSAGE,
+            "allowed": allowed_ids(settings.allowed_serializers or ()),
+            "submitted": surroundings.submitted,
         },
         "working_dir": os.path.join(surroundings.directory, settings.working_dir),
+        "run_in_sandbox": settings.run_in_sandbox,
+        "worker_python": python,
+        "path_before": environment.get("PATH", DEFAULT_PATH) if init.strip() else None,
         "lifeline": lifeline,
         "heartbeat_period": period,
         "heartbeat_threshold": threshold,
     }
     return Plan(
         directory=surroundings.directory,
-        workers=workers,
+        workers=expected_workers(node, cores, memory_gb),
         prefetch=prefetch,
         retries=settings.max_retries_on_system_failure,
         bounds=bounds,
         heartbeat_period=period,
         heartbeat_threshold=threshold,
         max_idle_s=max_idle_s,
+        drain_period=drain_period,
         command=lambda block_id: pool_command(told, block_id, init),
         environment=environment,
+    )
+
+
+def node_settings(settings: EngineSettings) -> dict[str, Any]:
+    """What decides how many workers a node has, and what each gets; see the node pool's layout."""
+    if isinstance(settings, ComputeEngineSettings):
+        return {
+            "max_workers": settings.max_workers_per_node,
+            "cores_per_worker": settings.cores_per_worker,
+            "mem_per_worker": settings.mem_per_worker,
+            "cpu_affinity": settings.cpu_affinity,
+            "accelerators": settings.available_accelerators,
+        }
+    return {
+        "max_workers": settings.max_workers,
+        "cores_per_worker": None if settings.max_workers else 1.0,
+        "mem_per_worker": None,
+        "cpu_affinity": "none",
+        "accelerators": None,
+    }
+
+
+def expected_workers(node: Mapping[str, Any], cores: int, memory_gb: float) -> int:
+    """Of one node; it says itself when it is up."""
+    accelerators = node["accelerators"] or 0
+    return workers_of(
+        cores,
+        memory_gb,
+        accelerators if isinstance(accelerators, int) else len(accelerators),
+        node["max_workers"],
+        node["cores_per_worker"],
+        node["mem_per_worker"],
     )
 
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from mep.wire.settings import SettingsError, convert, nearest
+from mep.wire.strategies import allowed_ids
 
 LATER: Final = {"version": "later"}
 NO_EFFECT: Final = {"version": "no effect"}
@@ -19,6 +20,7 @@ NO_EFFECT: Final = {"version": "no effect"}
 Count = Annotated[int, Meta(ge=1)]
 Blocks = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
+Gigabytes = Annotated[float, Meta(gt=0)]
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,9 +83,15 @@ class _Common(_Section, frozen=True):
         str,
         Meta(description="Where functions run; relative to the user endpoint's own directory."),
     ] = "tasks_working_dir"
-    run_in_sandbox: Annotated[bool, Meta(description="A directory per task.", extra=LATER)] = False
+    run_in_sandbox: Annotated[
+        bool, Meta(description="Each task in a directory of its own below working_dir.")
+    ] = False
     allowed_serializers: Annotated[
-        list[str] | None, Meta(description="Refuse payloads of other serializers.", extra=LATER)
+        list[str] | None,
+        Meta(
+            description="Serializers that functions and arguments may come by, by Globus Compute's "
+            "names (globus_compute_sdk.*Code for all of functions, *Data of data); all if empty."
+        ),
     ] = None
 
 
@@ -105,6 +113,13 @@ class ComputeEngineSettings(_Common, frozen=True):
         Count | None,
         Meta(description="Workers on a node; the cores that may be used if not given."),
     ] = None
+    worker_python: Annotated[
+        str,
+        Meta(
+            description="Command of the workers' Python, 3.8 or newer with nothing installed. If "
+            "not given: the python3 that worker_init puts first on PATH, else the endpoint's own."
+        ),
+    ] = ""
     nodes_per_block: Annotated[
         int | None, Meta(description="As in the provider; one of the two places suffices.")
     ] = None
@@ -140,14 +155,34 @@ class ComputeEngineSettings(_Common, frozen=True):
     container_cmd_options: Annotated[str | None, Meta(description="Containers.", extra=LATER)] = (
         None
     )
-    cores_per_worker: Annotated[float, Meta(description="Cores a worker.", extra=LATER)] = 1.0
-    mem_per_worker: Annotated[float | None, Meta(description="GB a worker.", extra=LATER)] = None
-    cpu_affinity: Annotated[str, Meta(description="Pinning.", extra=LATER)] = "none"
+    cores_per_worker: Annotated[
+        float, Meta(gt=0, description="Cores of a node for each worker; may be a fraction.")
+    ] = 1.0
+    mem_per_worker: Annotated[
+        Gigabytes | None, Meta(description="GB of a node's memory for each worker.")
+    ] = None
+    cpu_affinity: Annotated[
+        str,
+        Meta(
+            pattern=r"^(none|block|block-reverse|alternating|list:[0-9]+(-[0-9]+)?([,:][0-9]+"
+            r"(-[0-9]+)?)*)$",
+            description="Cores that each worker is bound to: none, block, block-reverse, "
+            "alternating, or a list by worker as in list:0-3:4-7.",
+        ),
+    ] = "none"
     available_accelerators: Annotated[
-        int | list[str] | None, Meta(description="Accelerators of a node.", extra=LATER)
+        Count | list[str] | None,
+        Meta(
+            description="Accelerators of a node, one for each worker: how many, or their names. "
+            "CUDA_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES and ZE_AFFINITY_MASK are set."
+        ),
     ] = None
     drain_period: Annotated[
-        int | None, Meta(description="Seconds after which a node ends.", extra=LATER)
+        Seconds | None,
+        Meta(
+            description="Seconds after which a node takes no more tasks, ends those that it runs, "
+            "and is replaced if there is demand: set it shorter than the walltime of its block.",
+        ),
     ] = None
     worker_port: Annotated[int | None, Meta(description="Port.", extra=LATER)] = None
     worker_ports: Annotated[list[int] | None, Meta(description="Ports.", extra=LATER)] = None
@@ -201,6 +236,15 @@ def read(raw: Any) -> EngineSettings:
     _refuse_later(settings)
     if isinstance(settings, ComputeEngineSettings):
         _check_compute(settings)
+    try:
+        allowed_ids(settings.allowed_serializers or ())
+    except ValueError as error:
+        raise SettingsError(f"engine.allowed_serializers: {error}") from error
+    if settings.run_in_sandbox and settings.type == "ThreadPoolEngine":
+        raise SettingsError(
+            "engine.run_in_sandbox: the threads of a ThreadPoolEngine share one directory; "
+            "remove it or use a ProcessPoolEngine"
+        )
     return settings
 
 

@@ -5,7 +5,6 @@ has a slot for it, *placed* at one pool, *started* once a worker has it, and the
 the ledger with exactly one :class:`~mep.wire.tasks.Result`, whatever dies in between.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct, field
@@ -29,6 +28,7 @@ from mep.endpoint.interchange.events import (
     Unplaced,
 )
 from mep.endpoint.interchange.scheduler import Scheduler
+from mep.endpoint.interchange.waiting import Waiting
 from mep.wire import codes
 from mep.wire.tasks import Failure, Function, Outcome, Result, StateChange, Task
 
@@ -61,7 +61,7 @@ class Ledger:
         self._retries = retries
         self._functions: dict[str, Function] = {}
         self._entries: dict[str, _Entry] = {}
-        self._waiting: deque[_Entry] = deque()
+        self._waiting: Waiting[_Entry] = Waiting()
         self._pools: dict[str, _Pool] = {}
         self.waiting = 0
         """Tasks that no pool has."""
@@ -117,7 +117,7 @@ class Ledger:
             pool_id = self._scheduler.take()
             if pool_id is None:
                 break
-            self._waiting.popleft()
+            self._waiting.pop()
             batch = batches.get(pool_id)
             if batch is None:
                 batch = batches[pool_id] = Place(pool_id, [], [])
@@ -129,8 +129,7 @@ class Ledger:
 
     def fail_waiting(self, code: str, message: str, now: float) -> list[Instruction]:
         """End all tasks that no pool has."""
-        entries = [entry for entry in self._waiting if self._is_waiting(entry)]
-        self._waiting.clear()
+        entries = [entry for entry in self._waiting.clear() if self._is_waiting(entry)]
         return [Report([self._end(entry, _failed(code, message), now) for entry in entries])]
 
     def _submitted(
@@ -142,7 +141,7 @@ class Ledger:
         for task in tasks:
             if task.task_id not in self._entries:
                 entry = self._entries[task.task_id] = _Entry(task)
-                self._waiting.append(entry)
+                self._waiting.append(task.task_group_id, entry)
                 fresh.append(entry)
         self.waiting += len(fresh)
         orphans = [entry for entry in fresh if entry.task.function_id not in self._functions]
@@ -243,10 +242,10 @@ class Ledger:
         return instructions + self._again(again, now)
 
     def _next_waiting(self) -> _Entry | None:
-        while self._waiting:
-            if self._is_waiting(self._waiting[0]):
-                return self._waiting[0]
-            self._waiting.popleft()
+        while (entry := self._waiting.peek()) is not None:
+            if self._is_waiting(entry):
+                return entry
+            self._waiting.pop()
         return None
 
     def _is_waiting(self, entry: _Entry) -> bool:
@@ -284,7 +283,7 @@ class Ledger:
         for entry in reversed(entries):
             entry.pool_id = ""
             entry.started = False
-            self._waiting.appendleft(entry)
+            self._waiting.put_back(entry.task.task_group_id, entry)
         self.waiting += len(entries)
         return self._tell_waiting(entries, now)
 

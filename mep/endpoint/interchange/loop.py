@@ -119,14 +119,18 @@ class Interchange:
 
     def _wait(self) -> None:
         wanted = {*self._provider.descriptors(), self._inbox.fileno()}
+        if wanted != self._polled:
+            self._poll_also(wanted)
+        due = self._timers.next()
+        wait_ms = None if due is None else int(max(0.0, due - time.monotonic()) * 1000) + 1
+        self._ready = {descriptor for descriptor, _ in self._poller.poll(wait_ms)}
+
+    def _poll_also(self, wanted: set[int]) -> None:
         for descriptor in self._polled - wanted:
             self._poller.unregister(descriptor)
         for descriptor in wanted - self._polled:
             self._poller.register(descriptor, zmq.POLLIN)
         self._polled = wanted
-        due = self._timers.next()
-        wait_ms = None if due is None else int(max(0.0, due - time.monotonic()) * 1000) + 1
-        self._ready = {descriptor for descriptor, _ in self._poller.poll(wait_ms)}
 
     def _take_commands(self) -> None:
         if self._inbox.fileno() in self._ready:
@@ -163,6 +167,8 @@ class Interchange:
                     self._check_heard(pool_id, now)
                 case ["idle", pool_id]:
                     self._end_if_idle(pool_id)
+                case ["drain", pool_id]:
+                    self._drain(pool_id)
                 case ["late", block_id]:
                     self._bury(self._late.pop(block_id))
                 case ["stop"]:
@@ -257,6 +263,8 @@ class Interchange:
         log.info("node pool %s is up on %s, %d workers", pool_id, info.node, info.workers)
         self._pools[pool_id] = _Pool(info.block_id, info.node, now)
         self._timers.set(f"silent:{pool_id}", now + self._plan.heartbeat_threshold)
+        if self._plan.drain_period is not None:
+            self._timers.set(f"drain:{pool_id}", now + self._plan.drain_period)
         self._blocks.came_up(info.block_id)
         self._feed(PoolUp(pool_id, info.workers, info.credit))
         self._watch_idle(pool_id, now)
@@ -282,9 +290,13 @@ class Interchange:
     def _end_if_idle(self, pool_id: str) -> None:
         idle = self._scheduler.held(pool_id) == 0
         if idle and not self._closing and self._blocks.may_shrink():
-            self._feed(PoolHeld(pool_id))
-            self._blocks.leaving(self._pools[pool_id].block_id)
-            self._router.send(pool_id, talk.order("drain"))
+            self._drain(pool_id)
+
+    def _drain(self, pool_id: str) -> None:
+        """Let it end what it runs, then itself; what it has not begun comes back."""
+        self._feed(PoolHeld(pool_id))
+        self._blocks.leaving(self._pools[pool_id].block_id)
+        self._router.send(pool_id, talk.order("drain"))
 
     def _start_block(self, block_id: str) -> None:
         command = self._plan.command(block_id)
@@ -303,6 +315,7 @@ class Interchange:
             self._feed(PoolLost(pool_id, reason, begun))
             self._timers.clear(f"silent:{pool_id}")
             self._timers.clear(f"idle:{pool_id}")
+            self._timers.clear(f"drain:{pool_id}")
         if not members and not self._closing:
             log.warning("the node pool of block %s %s: %s", ended.block_id, ended.how, ended.stderr)
             self._give_up(ended)

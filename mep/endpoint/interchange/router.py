@@ -10,6 +10,10 @@ import zmq
 log = logging.getLogger(__name__)
 
 _COPY_BELOW: Final = 64 * 1024
+_READABLE: Final = int(zmq.POLLIN)
+_MORE: Final = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
+_LAST: Final = int(zmq.NOBLOCK)
+"""Plain numbers: arithmetic of enums takes longer than asking the socket."""
 
 
 class Router:
@@ -30,18 +34,18 @@ class Router:
 
     def messages(self) -> Iterator[tuple[str, list[bytes]]]:
         """Everything that is at hand: the peer's name, its frames."""
-        while True:
-            try:
-                peer, *message = self.socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
+        while int(self.socket.getsockopt(zmq.EVENTS)) & _READABLE:
+            peer, *message = self.socket.recv_multipart(zmq.NOBLOCK)
             yield peer.decode("ascii", "replace"), message
 
     def send(self, pool_id: str, message: Sequence[bytes]) -> None:
         """Send one message; it is dropped when the peer is gone, whose end settles the rest."""
         copy = sum(map(len, message)) < _COPY_BELOW
         try:
-            self.socket.send_multipart([pool_id.encode(), *message], zmq.NOBLOCK, copy=copy)
+            self.socket.send(pool_id.encode(), _MORE)
+            for frame in message[:-1]:
+                self.socket.send(frame, _MORE, copy=copy)
+            self.socket.send(message[-1], _LAST, copy=copy)
         except zmq.ZMQError as error:
             log.info("node pool %s cannot be reached: %s", pool_id, error)
 

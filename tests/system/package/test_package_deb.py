@@ -53,6 +53,8 @@ def test_every_library_finds_what_it_links(in_root: Callable) -> None:
 
 
 def test_the_warden_runs_and_refuses_to_without_a_configuration(in_root: Callable) -> None:
+    for parent in ("/var/lib", "/var/log", "/run"):
+        in_root("mkdir", f"{parent}/mep-warden/none", check=True)
     done = in_root(
         *("/usr/lib/mep/bin/python3", "-I", "-S", WARDEN, "--config", "/etc/mep/none"),
         *("--state", "/var/lib/mep-warden/none", "--socket", "/run/mep-warden/none/warden.sock"),

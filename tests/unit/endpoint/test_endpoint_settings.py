@@ -13,7 +13,7 @@ from mep.endpoint import config, environment
 from mep.endpoint.__main__ import encode_report
 from mep.endpoint.errors import ConfigRefused, StartFailed
 from mep.endpoint.events import Events
-from mep.endpoint.start import Prepared, prepare
+from mep.endpoint.start import Prepared, of_the_submitter, prepare
 from mep.wire import handover
 from mep.wire.events import Event
 from mep.wire.parent import Parent
@@ -153,6 +153,23 @@ def test_prepare(tmp_path: Path) -> None:
     assert made.directory == tmp_path / ".mep" / "u"
     assert made.directory.stat().st_mode & 0o777 == 0o700
     assert variables["A"] == "b"
+    assert made.submitted == ""
+
+
+@pytest.mark.usefixtures("quiet_logging")
+def test_the_submitters_python_is_known_to_functions_and_engine(tmp_path: Path) -> None:
+    variables = {"HOME": str(tmp_path), "GC_USER_SDK_VERSION": "the site's"}
+    runtime = b'{"python": {"version": "3.12.3"}, "globus_compute_sdk_version": "4.19.0"}'
+    assert prepare(handed_over(tmp_path, runtime=runtime), variables).submitted == "3.12.3"
+    assert variables["GC_USER_PYTHON_VERSION"] == "3.12.3"
+    assert variables["GC_USER_SDK_VERSION"] == "the site's"
+
+
+@pytest.mark.parametrize(
+    "runtime", [{}, {"python": "3"}, {"python": {"version": [3]}}, {"python": {"version": "3\n"}}]
+)
+def test_a_runtime_that_says_no_version(runtime: dict[str, Any]) -> None:
+    assert of_the_submitter(runtime) == {}
 
 
 @pytest.mark.usefixtures("quiet_logging")

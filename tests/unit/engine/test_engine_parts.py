@@ -2,18 +2,15 @@
 
 import ast
 import contextlib
-import inspect
 import json
 import os
 import signal
 import socket
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mep import payload
 from mep.endpoint.engines.base import Surroundings
 from mep.endpoint.engines.plan import Account, plan, pool_environment
 from mep.endpoint.engines.settings import read
@@ -31,7 +28,7 @@ from mep.endpoint.providers.local import describe
 from mep.wire import PROTOCOL, frames
 from mep.wire.codec import WireError
 from mep.wire.tasks import Failure, Function, Result, Task
-from mep.worker import channel, crew, execute, recent, worker
+from mep.worker import bundle, crew
 from mep.worker.channel import Channel
 from mep.worker.recent import Recent
 from mep.worker.worker import CANNOT_SPEAK
@@ -282,19 +279,17 @@ def test_how_processes_ended_in_words():
 
 @pytest.mark.parametrize(
     "module",
-    [channel, execute, recent, worker, frames, payload],
-    ids=lambda module: module.__name__,
+    sorted(name for name in bundle.contents() if name.startswith("mep/")),
 )
 def test_what_a_worker_runs_is_python_3_8(module):
-    source = Path(inspect.getfile(module)).read_text()
-    assert ast.parse(source, feature_version=(3, 8)).body
+    assert ast.parse(bundle.contents()[module], feature_version=(3, 8)) is not None
 
 
 AROUND = Surroundings("/home/a/.mep/u", "e", "u", 1000)
 
 
 def test_the_plan_of_an_empty_section():
-    planned = plan(read(None), AROUND, {"A": "b"}, cores=8, lifeline=5)
+    planned = plan(read(None), AROUND, {"A": "b"}, cores=8, memory_gb=16, lifeline=5)
     assert (planned.workers, planned.prefetch, planned.retries) == (8, None, 0)
     assert planned.bounds == Bounds(1, 0, 1, 1.0)
     *command, told = planned.command("3")
@@ -303,23 +298,24 @@ def test_the_plan_of_an_empty_section():
     assert (settings["pool_id"], settings["block_id"], settings["mode"]) == ("3.0", "3", "process")
     assert settings["working_dir"] == "/home/a/.mep/u/tasks_working_dir"
     assert settings["lifeline"] == 5
-    assert settings["credit"] > settings["workers"] == 8
+    assert settings["prefetch"] > 0
+    assert settings["max_workers"] is None
 
 
 def test_worker_init_stays_apart_from_the_command():
     section = {"provider": {"worker_init": "module load x; y='$(z)'"}, "prefetch_capacity": 0}
-    planned = plan(read(section), AROUND, {}, cores=2, lifeline=None)
+    planned = plan(read(section), AROUND, {}, cores=2, memory_gb=16, lifeline=None)
     bash, flag, script, name, *pool = planned.command("0")
     assert (bash, flag, name) == ("bash", "-c", "bash")
     assert script == "module load x; y='$(z)'\nexec \"$@\""
-    assert json.loads(pool[-1])["credit"] == 2
+    assert json.loads(pool[-1])["prefetch"] == 0
 
 
 def test_threads_and_an_absolute_working_directory():
     section = {"type": "ThreadPoolEngine", "max_workers": 3, "working_dir": "/scratch/a"}
-    planned = plan(read(section), AROUND, {}, cores=2, lifeline=None)
+    planned = plan(read(section), AROUND, {}, cores=2, memory_gb=16, lifeline=None)
     settings = json.loads(planned.command("0")[-1])
-    assert (settings["mode"], settings["workers"]) == ("thread", 3)
+    assert (settings["mode"], settings["max_workers"]) == ("thread", 3)
     assert settings["working_dir"] == "/scratch/a"
 
 

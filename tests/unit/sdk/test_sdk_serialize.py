@@ -15,11 +15,12 @@ import pytest
 from mep_sdk.by_value import is_users_own
 from mep_sdk.errors import PayloadTooLarge, SerializationError
 from mep_sdk.outcome import as_local, with_lines
-from mep_sdk.serialize import Serializer, dump_arguments, dump_function, strategy_id
+from mep_sdk.serialize import Serializer, dump_arguments, dump_function
 from mep_sdk.source import plain_source
 
 import mep
 from mep import payload
+from mep.wire.strategies import strategy_id
 
 MODULE = '''
 import functools

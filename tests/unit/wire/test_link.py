@@ -24,6 +24,8 @@ class Relay:
         self.refusals = list(refusals)
         self.hellos: list[Any] = []
         self.tokens: list[str] = []
+        self.asked: Callable[[], Awaitable[None]] | None = None
+        """Done when a connection is asked for, before it is granted."""
 
     async def __aenter__(self) -> Peer:
         self._server = await serve(
@@ -36,8 +38,10 @@ class Relay:
         self._server.close()
         await self._server.wait_closed()
 
-    def _process(self, connection: ServerConnection, request: Request) -> Response | None:
+    async def _process(self, connection: ServerConnection, request: Request) -> Response | None:
         self.tokens.append(request.headers["Authorization"])
+        if self.asked is not None:
+            await self.asked()
         if self.refusals:
             return connection.respond(HTTPStatus(self.refusals.pop(0)), "because of the test")
         return None
@@ -166,6 +170,20 @@ def test_close_ends_a_link_that_never_came_up() -> None:
         await owner.link.close()
         await asyncio.wait_for(running, 10)
         assert owner.changes == []
+
+    asyncio.run(scenario())
+
+
+def test_close_ends_a_link_that_is_just_connecting() -> None:
+    async def scenario() -> None:
+        relay = Relay(welcome)
+        async with relay as peer:
+            owner = Owner(peer)
+            relay.asked = owner.link.close
+            await asyncio.wait_for(owner.link.run(), 10)
+        assert relay.tokens == ["Bearer secret"]
+        assert owner.changes == []
+        assert owner.received == []
 
     asyncio.run(scenario())
 
