@@ -10,37 +10,38 @@ in question.
 import json
 import sys
 import types
-from dataclasses import asdict
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
     """The answer to a question."""
-    from mep.callout import external, mapping
+    from mep.callout import mapping
+
+    def run(command: list[str], people: list[mapping.Identity]) -> list[tuple[str, str]]:
+        from mep.callout import external  # most sites never need it, and every start waits for us
+
+        return external.run(question["endpoint_id"], command, people)
 
     findings: list[mapping.Finding] = []
     try:
         rules = mapping.compile_text(question["mapping"])
-        run = partial(external.run, question["endpoint_id"])
         for finding in mapping.explain(rules, question["identities"], run):
             findings.append(finding)
             if finding.output:
                 break
-    except (mapping.MappingError, external.ExternalError) as error:
+    except (mapping.MappingError, mapping.ExternalError) as error:
         said: dict[str, Any] = {"error": str(error)}
     else:
         decided = [(one.identity_id, one.output) for one in findings if one.output]
         said = dict(zip(("id", "output"), decided[0] if decided else ("", ""), strict=True))
     if question.get("explain"):
-        said["findings"] = [asdict(finding) for finding in findings]
+        said["findings"] = [finding._asdict() for finding in findings]
     return said
 
 
 if __name__ == "__main__":
     # Without site-packages there is no package `mep`: an empty one finds its parts beside this.
     package = types.ModuleType("mep")
-    package.__path__ = [str(Path(__file__).parent.parent)]
+    package.__path__ = [__file__.rsplit("/", 2)[0]]
     sys.modules["mep"] = package
     sys.stdout.write(json.dumps(answer(json.load(sys.stdin))))

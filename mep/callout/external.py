@@ -14,15 +14,11 @@ import signal
 import subprocess
 from typing import Final
 
-from mep.callout.mapping import Identity
+from mep.callout.mapping import ExternalError, Identity
 
 SECONDS: Final = 5.0
 OUTPUT_BYTES: Final = 64 * 1024
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin"
-
-
-class ExternalError(Exception):
-    """The program failed, or its answer is none."""
 
 
 def run(

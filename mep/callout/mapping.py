@@ -9,8 +9,7 @@ identities of the set; the first output wins. Only identity records with status 
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mep.callout.pattern import Pattern, PatternError
 
@@ -28,8 +27,11 @@ class MappingError(ValueError):
     """Not a mapping; the text begins with the JSON path of what is wrong."""
 
 
-@dataclass(frozen=True)
-class Finding:
+class ExternalError(Exception):
+    """A command failed, or its answer is none."""
+
+
+class Finding(NamedTuple):
     """What one rule said of one identity."""
 
     rule: str
@@ -44,8 +46,7 @@ class Finding:
     why: str
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """One mapping of an expression document, compiled."""
 
     path: str
@@ -69,8 +70,7 @@ class Rule:
         return Finding(self.path, self.text, source or "", identity["id"], output, why)
 
 
-@dataclass(frozen=True)
-class External:
+class External(NamedTuple):
     """A command that maps; argv without the options that are appended."""
 
     path: str

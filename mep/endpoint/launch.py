@@ -8,19 +8,16 @@ Nothing on the way to ``~/.mep/ID/stderr.log`` may be a symbolic link or somebod
 wrong is said on the report pipe, and the user reads it. Standard library only.
 """
 
-import contextlib
-import json
 import os
 import signal
 import sys
-from typing import NoReturn
 
 REPORT_DESCRIPTOR = 4
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOG = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def main(user_endpoint_id: str, *command: str) -> NoReturn:
+def main(user_endpoint_id: str, *command: str) -> None:
     """Never returns: the endpoint, or exit status 1."""
     what = "Your home directory on the endpoint's machine cannot be used"
     try:
@@ -36,6 +33,8 @@ def main(user_endpoint_id: str, *command: str) -> NoReturn:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         message = f"{what}: {error.strerror}{where}."
+        import json  # every start waits for what is imported above
+
         said = json.dumps({"code": "START_FAILED", "message": message[:2000]})
         os.write(REPORT_DESCRIPTOR, said.encode() + b"\n")
         sys.exit(1)
@@ -49,8 +48,10 @@ def open_log(user_endpoint_id: str) -> int:
     """
     at = os.open(".", _DIRECTORY)
     for name in (".mep", user_endpoint_id):
-        with contextlib.suppress(FileExistsError):
+        try:  # noqa: SIM105 - contextlib would cost what json does
             os.mkdir(name, 0o700, dir_fd=at)
+        except FileExistsError:
+            pass
         above, at = at, os.open(name, _DIRECTORY, dir_fd=at)
         os.close(above)
         if os.fstat(at).st_uid != os.geteuid():

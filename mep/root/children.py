@@ -32,13 +32,14 @@ class Record(NamedTuple):
 
 
 def started(pid: int) -> str:
-    """The kernel's boot id, and when after it the process of that number started: proc(5).
+    """The kernel's boot id, and when after it that process started (proc(5)); nothing of a zombie.
 
     Raises:
         OSError: there is none.
     """
     with open(f"/proc/{pid}/stat") as stat, open("/proc/sys/kernel/random/boot_id") as boot:
-        return f"{boot.read()} {stat.read().rpartition(')')[2].split()[19]}"
+        state, *fields = stat.read().rpartition(")")[2].split()
+        return f"{boot.read()} {fields[18]}" if state != "Z" else ""
 
 
 def claim(state: str, record: Record, policy: Policy) -> None:

@@ -155,10 +155,9 @@ class Warden:
         self._starts += [(now, one) for one in grant.person]
 
     def _refuse(self, who: tuple[str, str, str], why: Refusal) -> None:
-        facts = {"user_endpoint_id": who[0], "code": why.code, "why": why.detail}
-        reference = self._audit.record("refused", **facts)
-        message = f"{why.message} (Reference for the administrator: {reference})"
-        self._send(messages.Refused(*who, why.code, message, reference))
+        ref = self._audit.record("refused", user_endpoint_id=who[0], code=why.code, why=why.detail)
+        message = f"{why.message} (Reference for the administrator: {ref})"
+        self._send(messages.Refused(*who, why.code, message, ref))
 
     def _stop(self, name: str) -> None:
         process = self._processes.get(name)

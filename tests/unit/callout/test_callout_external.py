@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mep.callout import external
-from mep.callout.external import ExternalError
+from mep.callout.mapping import ExternalError
 
 PEOPLE = [{"id": "1", "status": "used"}, {"id": "2", "status": "used"}]
 ENDPOINT = "6f1c2f1e-6a3e-4a55-9a0b-2f4f1b7c9d10"
