@@ -452,7 +452,7 @@ def test_a_socket_from_systemd(ready: Warden) -> None:
 def test_a_warden_that_is_not_root(warden: Warden) -> None:
     """The owner's own: no drop, no mapping, the same everything else."""
     alice = warden.accounts["alice"]
-    base = Path(alice.pw_dir) / "site"
+    base = Path(alice.pw_dir) / "site"  # everything that is hers is removed with her
     for folder in ("", "etc", "state", "run", "log"):
         (base / folder).mkdir(mode=0o700)
     files = {

@@ -21,7 +21,7 @@ _NO_CODE = {
 
 
 def code_lines(source: str) -> int:
-    """Lines that hold a token other than a comment, less those of strings that are statements."""
+    """Lines with a token that is no comment, less those of strings that are statements."""
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type not in _NO_CODE:
@@ -34,10 +34,8 @@ def code_lines(source: str) -> int:
 
 
 def test_code_lines_counts_neither_comments_nor_docstrings() -> None:
-    source = (
-        '"""Doc\n\nstring."""\n\n# comment\nx = """a\nb"""  # code, two lines\n\n\n'
-        'def f():\n    "doc"\n    return 1\n'
-    )
+    source = '"""Doc\n\nstring."""\n\n# comment\nx = """a\nb"""  # code, two lines\n\n\n'
+    source += 'def f():\n    "doc"\n    return 1\n'
     assert code_lines(source) == 4
 
 
