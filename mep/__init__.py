@@ -3,7 +3,7 @@
 A folder is a process, and its name tells the uid it runs with:
 
 ==================  =======================  ===================================================
-``mep.root``        uid 0                    the warden: verify, map, drop privileges, exec, reap
+``mep.root``        uid 0                    the warden: verify, drop privileges, exec, reap
 ``mep.callout``     ``mep-map``              external and LDAP identity look-ups
 ``mep.manager``     ``mep``                  the site's link to the relay, heartbeats, events
 ``mep.endpoint``    the mapped user          user endpoint: template, relay link, interchange

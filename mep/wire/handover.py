@@ -1,6 +1,6 @@
 """Warden -> user endpoint: the sealed memory file at descriptor 3.
 
-The warden writes it (:mod:`mep.root.handover`, separate code, shared test vectors), the user
+The warden writes it (:mod:`mep.root.leader`, separate code, held together by a test), the user
 endpoint reads it once and closes it. Every section is opaque bytes to root.
 
 Format: the magic line ``MEP handover 1\\n``, then sections until the end of the file, each
