@@ -13,7 +13,8 @@ A folder is a process, and its name tells the uid it runs with:
 
 Shared by several of them: :mod:`mep.wire` (every message that crosses a process boundary),
 :mod:`mep.link` (the outbound WebSocket), :mod:`mep.payload` (serialized functions and data) with
-:mod:`mep.bytecode`.
+:mod:`mep.bytecode`, :mod:`mep.shell` (shell commands as functions), :mod:`mep.sources` (files of
+this installation that travel).
 Who may import whom is held by import-linter, see ``pyproject.toml``.
 """
 

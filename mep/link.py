@@ -134,6 +134,12 @@ class Link(Generic[M]):
         """Wait this long before the next connection, as the relay's goodbye asked."""
         self._retry_s = min(max(seconds, 0.0), LAST_RETRY_S)
 
+    async def renew(self) -> None:
+        """End this connection and open the next one at once, with a hello of its own."""
+        self._retry_s = 0.0
+        if self._socket is not None:
+            await self._socket.close()
+
     async def close(self) -> None:
         """End the link after what has been sent is on its way."""
         self._stopping.set()

@@ -13,10 +13,12 @@ imports nothing else.
 :mod:`mep.wire.to_sdk`        relay <-> SDK (the WebSocket that streams results)
 :mod:`mep.wire.rest`          SDK, CLI -> relay (HTTP bodies)
 :mod:`mep.wire.frames`        user endpoint <-> node pool <-> worker; standard library only
+:mod:`mep.wire.line`          numbers and acknowledgements below the frames, across a network
 :mod:`mep.wire.strategies`    names and ids of serialization strategies; standard library only
 :mod:`mep.wire.node`          how many workers a node has; standard library only
 :mod:`mep.wire.handover`      warden -> user endpoint, the sealed memfd; standard library only
-:mod:`mep.wire.events`        user endpoint -> manager, one-way datagrams
+:mod:`mep.wire.events`        user endpoint -> manager, for the audit log
+:mod:`mep.wire.allowed`       entries of allowed_functions; standard library only
 :mod:`mep.wire.settings`      strict decoding of configuration files
 ============================  ================================================================
 

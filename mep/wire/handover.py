@@ -17,8 +17,8 @@ from typing import Final
 DESCRIPTOR: Final = 3
 """The memory file, read-only and sealed."""
 REPORT_DESCRIPTOR: Final = 4
-"""Write end of a pipe to the warden: nothing when all is well; before a failed exit one JSON
-object ``{"code", "message"}`` of at most :data:`REPORT_BYTES`. Closed when the endpoint is up."""
+"""Leads to root: nothing is written when all is well; before a failed exit one JSON object
+``{"code", "message"}`` of at most :data:`REPORT_BYTES`. Closed when the endpoint is up."""
 REPORT_BYTES: Final = 4096
 
 MAGIC: Final = b"MEP handover 1\n"
@@ -37,10 +37,9 @@ class Handover:
     token: bytes
     """The relay token of this user endpoint, as it goes into the Authorization header."""
     facts: bytes
-    """JSON object, made by root from the verified grant and the account database:
-    ``{"endpoint_id", "user_endpoint_id", "identity_id" (the one that was mapped), "identities"
-    (ids), "account": {"uname", "uid", "gid", "gecos", "dir", "shell", "groups"}, "events_socket"
-    (path or null), "template_directory"}``."""
+    """JSON object, made by root from the verified grant: ``{"endpoint_id", "user_endpoint_id",
+    "identity_id" (the one that was mapped), "identities" (ids), "events_socket" (path or null),
+    "template_directory"}``. The account is the one that the process runs as."""
     options: bytes
     """JSON object: ``user_endpoint_config`` as the user sent it."""
     runtime: bytes

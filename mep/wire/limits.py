@@ -3,6 +3,12 @@
 PAYLOAD = 10 * 1024 * 1024
 """Serialized arguments of one task, and one serialized result: the hosted service's figure."""
 
+INLINE = 1024 * 1024
+"""Arguments and results above this travel by HTTP, apart from the messages that name them."""
+
+BLOB = 1000 * 1024 * 1024
+"""The most that a relay can be set to take for one task each way; workers pass 1 GiB at once."""
+
 FUNCTION = 10 * 1024 * 1024
 """One serialized function."""
 

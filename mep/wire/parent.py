@@ -21,7 +21,9 @@ class Parent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     display_name: str | None = None
     multi_user: bool = True
     allowed_functions: tuple[str, ...] | None = None
-    """None: every function; empty: no function."""
+    """UUID or UUID@SHA256, see :mod:`mep.wire.allowed`. None: every function; empty: none."""
+    require_json_data: bool = False
+    """Of ``policy.toml``: refuse a list of functions where arguments may be pickles."""
     heartbeat_period: float = 30.0
     """Seconds."""
     debug: bool = False

@@ -6,6 +6,8 @@ so that either SDK can talk to either service. Our own SDK may send and ask for
 of text, and nothing else differs.
 """
 
+import base64
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -39,6 +41,17 @@ class FunctionMeta(Body, frozen=True):
     python_version: str = ""
     sdk_version: str = ""
     serde_identifier: str | None = None
+    container: str | None = None
+    """Reference of an image that the function is meant for. It is told, not acted upon: where a
+    function runs is the business of the endpoint's template."""
+    labels: dict[str, Any] | None = None
+    """The owner's own, at most :data:`FUNCTION_META` bytes of JSON together with the rest."""
+
+
+FUNCTION_META: Final = 16 * 1024
+"""Bytes of a function's metadata as JSON."""
+SEARCH_PAGE: Final = 100
+"""Functions in one answer to a search, at most."""
 
 
 class RegisterFunction(Body, frozen=True):
@@ -55,11 +68,66 @@ class RegisterFunction(Body, frozen=True):
     ha_endpoint_id: str | None = None
 
 
+class FoundFunction(Body, frozen=True, omit_defaults=False):
+    """One entry of a search: everything but the code."""
+
+    function_uuid: str
+    function_name: str
+    description: str | None
+    owner: str
+    public: bool
+    group: str | None
+    metadata: FunctionMeta
+    created: float
+    """Epoch seconds."""
+
+
+class FoundFunctions(Body, frozen=True, omit_defaults=False):
+    """``GET /v3/functions?q=&offset=&limit=``: newest first."""
+
+    functions: list[FoundFunction]
+    has_next_page: bool
+    offset: int
+
+
+BLOBS_PATH: Final = "/v3/blobs"
+"""``POST`` -> :class:`Uploaded`: arguments too large for a submit. The body is the buffers as they
+are; ``Content-Length`` and ``Content-Digest`` (:func:`content_digest`) are required.
+"""
+
+
+def arguments_path(task_id: str) -> str:
+    """``GET``, with the user endpoint's token: a task's large arguments."""
+    return f"/v3/tasks/{task_id}/arguments"
+
+
+def result_path(task_id: str) -> str:
+    """``POST`` -> :class:`Uploaded`, with the user endpoint's token, and ``GET``, with the owner's:
+    a task's large result.
+    """
+    return f"/v3/tasks/{task_id}/result"
+
+
+def content_digest(sha256: bytes) -> str:
+    """The ``Content-Digest`` header (:rfc:`9530`) of a body with this digest."""
+    return f"sha-256=:{base64.b64encode(sha256).decode()}:"
+
+
+class Uploaded(Body, frozen=True, omit_defaults=False):
+    """Large arguments or a large result that the relay has on disk."""
+
+    blob_id: str
+    size: int
+    sha256: str
+    """64 hex digits."""
+
+
 class Submit(Body, Generic[Payload], frozen=True):
     """``POST /v3/endpoints/{id}/submit`` -> :class:`Submitted`."""
 
-    tasks: dict[str, list[Payload]]
-    """Function id -> one packed argument buffer for each call."""
+    tasks: Mapping[str, Sequence[Payload | Uploaded]]
+    """Function id -> one packed argument buffer for each call, or where it was uploaded to. What is
+    uploaded serves one call."""
     task_group_id: str | None = None
     create_queue: bool = False
     user_endpoint_config: dict[str, Any] | None = None
@@ -87,6 +155,8 @@ class EndpointMetadata(Body, frozen=True):
     hostname: str = ""
     local_user: str = ""
     endpoint_config: str = ""
+    user_environment: str = ""
+    """The file whose variables every user's process gets; told to those who manage the endpoint."""
     user_config_template: str = ""
     user_config_schema: Any = None
 
@@ -104,6 +174,10 @@ class RegisterEndpoint(Body, frozen=True):
     authentication_policy: str | None = None
     subscription_uuid: str | None = None
     admins: list[str] | None = None
+    """Ids of users and groups that manage it, besides the owner."""
+    visible_to: list[str] | None = None
+    """Ids of users and groups that find it and may describe it; None: whoever knows its id may
+    describe it. `public` takes the relay operator's word besides."""
 
 
 class RegisteredEndpoint(Body, frozen=True):
@@ -117,6 +191,45 @@ class RegisteredEndpoint(Body, frozen=True):
     """The manager's credential: opens its link, reports status, nothing else."""
     owner_identities: list[str]
     """Identity ids of whoever registered it; a single-user endpoint serves these alone."""
+
+
+class GrantKey(Body, frozen=True):
+    """``POST /v3/endpoints/{id}/keys``: the next key of an endpoint, for root at the site only."""
+
+    endpoint_id: str
+    grant_key: str
+    """Hex, 32 bytes."""
+    key_version: int
+
+
+class KeyVersion(Body, frozen=True):
+    """``PUT /v3/endpoints/{id}/keys``: the version that signs from now on; also the answer."""
+
+    key_version: int
+
+
+class RegisterWebhook(Body, frozen=True):
+    """``POST /v3/webhooks`` -> ``{"webhook_id", "secret"}``."""
+
+    url: str
+    task_group_id: str | None = None
+    """Tell of this group's tasks alone; else of all of the user's."""
+
+
+class NewGroup(Body, frozen=True):
+    """``POST /v3/groups`` -> the group."""
+
+    name: str
+    description: str = ""
+
+
+class NewMember(Body, frozen=True):
+    """``POST /v3/groups/{id}/members`` -> the group."""
+
+    user: str
+    """Id or username."""
+    role: str = "member"
+    """``member`` or ``manager``."""
 
 
 class TaskIds(Body, frozen=True):
@@ -140,6 +253,81 @@ class TaskStatus(Body, Generic[Payload], frozen=True, omit_defaults=False):
     failure_code: str | None = None
     exception_payload: Payload | None = None
     """The packed exception where the function itself raised one."""
+    result_blob: Uploaded | None = None
+    """In the place of `result` or `exception_payload`, where that is large and the client takes
+    msgpack; see :func:`result_path`."""
+
+
+class TaskRecord(Body, frozen=True, omit_defaults=False):
+    """``GET /v3/tasks/{id}``: all about a task, but for its payload and result."""
+
+    task_id: str
+    status: str
+    """One of :data:`mep.wire.tasks.Outcome` or :data:`mep.wire.tasks.TaskState`."""
+    transitions: dict[str, float]
+    """Epoch seconds of ``created``, ``dispatched`` (to the user endpoint), ``waiting-for-nodes``,
+    ``cancel-requested``, ``began`` (by a worker, on its clock) and ``ended``, as far as it got."""
+    function_uuid: str
+    function_name: str
+    endpoint_id: str
+    user_endpoint_id: str
+    task_group_id: str
+    payload_bytes: int
+    result_bytes: int
+    resource_specification: dict[str, Any] | None
+    failure_code: str | None
+    failure_message: str | None
+
+
+class ListedTask(Body, frozen=True, omit_defaults=False):
+    """One entry of a list of tasks."""
+
+    task_id: str
+    status: str
+    """As in :class:`TaskRecord`."""
+    function_uuid: str
+    function_name: str
+    endpoint_id: str
+    task_group_id: str
+    created: float
+    """Epoch seconds, as `ended`."""
+    ended: float | None
+    failure_code: str | None
+
+
+class ListedTasks(Body, frozen=True, omit_defaults=False):
+    """``GET /v3/tasks?task_group_id=&limit=``: the newest task groups first, in each the newest
+    tasks first.
+    """
+
+    tasks: list[ListedTask]
+
+
+TASKS_PAGE: Final = 1000
+"""Tasks in one list, at most."""
+
+
+class RegisterContainer(Body, frozen=True):
+    """``POST /v3/containers`` -> :class:`Container`."""
+
+    container_type: str
+    """``docker``, ``podman``, ``apptainer``, ``singularity`` or whatever a template knows."""
+    location: str
+    """The image, as the container runtime takes it."""
+    name: str = ""
+    description: str = ""
+
+
+class Container(Body, frozen=True, omit_defaults=False):
+    """``GET /v3/containers/{id}``: for whoever knows the id."""
+
+    container_uuid: str
+    container_type: str
+    location: str
+    name: str
+    description: str
+    created: float
+    """Epoch seconds."""
 
 
 class BatchStatus(Body, Generic[Payload], frozen=True):

@@ -1,8 +1,9 @@
-"""Globus Compute's names of serialization strategies, and the ids of their buffers.
+"""Names of serialization strategies, and the ids of their buffers: Globus Compute's, and one more.
 
 What is in such a buffer only :mod:`mep.payload` knows. Standard library only.
 """
 
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,7 +17,14 @@ CODE: Final = {
     "PureSourceTextInspect": "st",
     "PureSourceDill": "sd",
 }
-DATA: Final = {"DillDataBase64": "00", "JSONData": "11", "AllDataStrategies": "13"}
+DATA: Final = {
+    "DillDataBase64": "00",
+    "JSONData": "11",
+    "AllDataStrategies": "13",
+    "DillDataRaw": "rd",
+}
+"""``DillDataRaw`` is ours: what DillDataBase64 writes, without base64 and without copies. It is the
+default between our own SDK and workers, and allowed wherever DillDataBase64 is."""
 
 WILDCARDS: Final = {"*Code": CODE, "*Data": DATA}
 """``globus_compute_sdk.*Code`` in a list of allowed serializers stands for all of them."""
@@ -61,4 +69,25 @@ def allowed_ids(names: Sequence[str]) -> list[str]:
     for what, known in (("functions", CODE), ("data", DATA)):
         if ids and not set(ids) & set(known.values()):
             raise ValueError(f"none of {list(names)} is for {what}: {', '.join(known)}")
+    if DATA["DillDataBase64"] in ids:
+        ids.append(DATA["DillDataRaw"])
     return sorted(set(ids))
+
+
+def as_text(payload: bytes) -> str:
+    """A payload where only text can go: as it is, or, if it is raw, as a buffer of id ``rd``.
+
+    A reader of Globus Compute's buffers knows by the id that it cannot read it.
+    """
+    if payload[:1] == b"\0":
+        return "rd\n" + b64encode(payload).decode()
+    return payload.decode("utf-8", "replace")
+
+
+def data_is_json(names: Sequence[str] | None) -> bool:
+    """Whether such a list of allowed serializers lets no data in but JSON, which runs nothing.
+
+    Data in other forms is pickled, and whoever writes a pickle decides what reading it executes.
+    """
+    data = set(allowed_ids(names or ())) & set(DATA.values())
+    return data == {DATA["JSONData"]}

@@ -21,6 +21,15 @@ class Function(Message, frozen=True):
     """Packed code buffer, ``len\\nid\\nbody`` (see :mod:`mep.payload`); opaque on the way."""
 
 
+class Blob(Message, frozen=True):
+    """Arguments or a result too large for a message; they are fetched by HTTP from the relay."""
+
+    id: str
+    size: int
+    sha256: str
+    """64 hex digits."""
+
+
 class Task(Message, frozen=True):
     """One call, as the relay hands it to a user endpoint."""
 
@@ -32,6 +41,8 @@ class Task(Message, frozen=True):
     resource_specification: bytes = b""
     """JSON object as the user gave it, or empty."""
     result_serializers: tuple[str, ...] = ()
+    blob: Blob | None = None
+    """Where the argument buffers are; `payload` is empty then."""
 
 
 class Failure(Message, frozen=True):
@@ -57,6 +68,8 @@ class Result(Message, frozen=True):
     began: float = 0.0
     """Epoch seconds on the worker's node; 0 when no worker began it."""
     ended: float = 0.0
+    blob: Blob | None = None
+    """Where the packed buffer is; `payload` is empty then."""
 
 
 class StateChange(Message, frozen=True):

@@ -66,6 +66,8 @@ class Welcome(Message, frozen=True, tag="welcome"):
     protocol: int
     max_result: int
     """Bytes of one result payload that the relay accepts."""
+    inline: int = limits.LINK_FRAME
+    """Larger ones are uploaded first (:func:`mep.wire.rest.result_path`), and named in results."""
 
 
 class Tasks(Message, frozen=True, tag="tasks"):
@@ -77,6 +79,12 @@ class Tasks(Message, frozen=True, tag="tasks"):
 
 class Committed(Message, frozen=True, tag="committed"):
     """These results are on the relay's disk: the endpoint may forget them."""
+
+    task_ids: tuple[str, ...]
+
+
+class BlobsMissing(Message, frozen=True, tag="blobs-missing"):
+    """The relay does not have what these tasks' results name: upload it, and send them again."""
 
     task_ids: tuple[str, ...]
 
@@ -99,7 +107,7 @@ class Goodbye(Message, frozen=True, tag="goodbye"):
 
 
 FromEndpoint = EndpointHello | Credit | Results | States | Leaving
-ToEndpoint = Welcome | Tasks | Committed | Cancel | MayLeave | Goodbye
+ToEndpoint = Welcome | Tasks | Committed | BlobsMissing | Cancel | MayLeave | Goodbye
 
 from_endpoint: Decoder[FromEndpoint] = Decoder(FromEndpoint, limits.LINK_FRAME)
 to_endpoint: Decoder[ToEndpoint] = Decoder(ToEndpoint, limits.LINK_FRAME)

@@ -10,6 +10,7 @@ from mep.wire import limits
 from mep.wire.codec import Decoder, Message
 
 PATH: Final = "/v3/link/manager"
+START_TASKS: Final = 100
 
 
 class ManagerHello(Message, frozen=True, tag="hello"):
@@ -100,6 +101,8 @@ class Start(Message, frozen=True, tag="start"):
     signature: bytes
     options: bytes
     runtime: bytes
+    tasks: tuple[str, ...] = ()
+    """Ids of tasks that wait for it, at most :data:`START_TASKS`: for the audit log alone."""
 
 
 class Stop(Message, frozen=True, tag="stop"):

@@ -1,5 +1,8 @@
 """Link messages: round trips, closed unions, size limits."""
 
+import json
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -86,6 +89,25 @@ def test_a_frame_header_comes_back() -> None:
         "tasks",
         [[["t", "f", 0, {}]]],
     )
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(st.lists(JSON))
+def test_a_frame_header_is_compact_json(fields: list[Any]) -> None:
+    frame = frames.header("kind", *fields)
+    assert frame == json.dumps(["kind", *fields], separators=(",", ":")).encode()
+    assert frames.parse(frame) == ("kind", fields)
+
+
+def test_a_frame_header_is_one_value() -> None:
+    with pytest.raises(frames.FrameError, match="more than JSON"):
+        frames.parse(b'["stop"]["stop"]')
 
 
 @given(st.binary(max_size=100))
