@@ -1,4 +1,4 @@
-"""Entry of a worker that was started by command, from the zip of :mod:`mep.worker.bundle`.
+"""Entry of what runs from the zip of :mod:`mep.worker.bundle`: a worker, or a fork server.
 
 Runs on Python 3.8 and newer; standard library, and dill from the zip.
 """
@@ -14,7 +14,11 @@ from mep.worker.command import CHANNEL
 
 
 def main() -> NoReturn:
-    """Serve the channel; what there is to know is the one argument, see ``command``."""
-    told = json.loads(sys.argv.pop())
+    """Do what the one argument says: what a worker is told, or the directory of a container."""
+    argument = sys.argv.pop()
+    if not argument.startswith("{"):
+        from mep.worker.inside import serve
+
+        serve(argument)
     worker.open_user_path()
-    worker.main(socket.socket(fileno=CHANNEL), os.dup(2), told)
+    worker.main(socket.socket(fileno=CHANNEL), os.dup(2), json.loads(argument))

@@ -1,25 +1,40 @@
 """The zip that a worker of another Python runs from: its modules, the payload's, and dill."""
 
-import hashlib
-import importlib.util
-import io
 import os
 import tempfile
-import zipfile
 from typing import Dict
+
+from mep.sources import digest, dill, modules, packed
 
 MODULES = (
     "mep/__init__.py",
     "mep/bytecode.py",
-    "mep/payload.py",
+    "mep/payload/__init__.py",
+    "mep/payload/buffers.py",
+    "mep/payload/calls.py",
+    "mep/payload/code.py",
+    "mep/payload/data.py",
+    "mep/payload/errors.py",
+    "mep/payload/pickles.py",
+    "mep/payload/raw.py",
+    "mep/shell.py",
     "mep/wire/__init__.py",
     "mep/wire/frames.py",
+    "mep/wire/stream.py",
+    "mep/wire/node.py",
     "mep/worker/__init__.py",
+    "mep/worker/account.py",
     "mep/worker/alone.py",
+    "mep/worker/begun.py",
     "mep/worker/channel.py",
     "mep/worker/command.py",
     "mep/worker/execute.py",
+    "mep/worker/inside.py",
+    "mep/worker/keep.py",
+    "mep/worker/layout.py",
+    "mep/worker/memory.py",
     "mep/worker/recent.py",
+    "mep/worker/server.py",
     "mep/worker/tickets.py",
     "mep/worker/worker.py",
 )
@@ -38,10 +53,7 @@ main()
 def bundle(directory: str) -> str:
     """The path of the zip in `directory`, made there unless it is the same already."""
     files = contents()
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        digest.update(b"%s\0%d\0" % (name.encode(), len(files[name])) + files[name])
-    path = os.path.join(directory, "worker-%s.zip" % digest.hexdigest()[:16])
+    path = os.path.join(directory, "worker-%s.zip" % digest(files))
     if not os.path.exists(path):
         _write(path, packed(files))
     return path
@@ -49,32 +61,7 @@ def bundle(directory: str) -> str:
 
 def contents() -> Dict[str, bytes]:
     """What lies in the zip, by name."""
-    files = {"__main__.py": _MAIN}
-    home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    for name in MODULES:
-        files[name] = _read(os.path.join(home, name))
-    found = importlib.util.find_spec("dill")
-    assert found is not None, "dill is installed"
-    assert found.origin is not None, "dill is a package"
-    dills = os.path.dirname(found.origin)
-    for name in os.listdir(dills):
-        if name.endswith(".py"):
-            files["dill/" + name] = _read(os.path.join(dills, name))
-    return files
-
-
-def packed(files: Dict[str, bytes]) -> bytes:
-    """A zip of these files."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(files):
-            archive.writestr(name, files[name])
-    return made.getvalue()
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
+    return {"__main__.py": _MAIN, **modules(MODULES), **dill()}
 
 
 def _write(path: str, data: bytes) -> None:

@@ -2,92 +2,30 @@
 
 import os
 import select
-import signal
 import socket
 import time
-from collections import OrderedDict
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from mep.wire.frames import FrameError, header
+from mep.wire.frames import FrameError, Piece, header, parse
 from mep.worker.channel import Channel
-from mep.worker.command import CANNOT_START
 from mep.worker.deadlines import Deadlines, out_of_time
-from mep.worker.execute import Call, Outcome
-from mep.worker.forkserver import ForkServer
-from mep.worker.recent import Recent
-from mep.worker.tickets import Tickets
-from mep.worker.worker import CANNOT_SPEAK
+from mep.worker.endings import cancelled, describe, tail
+from mep.worker.execute import Outcome
+from mep.worker.forkserver import Exit, ForkServer
+from mep.worker.member import Member, Task
+from mep.worker.poll import Poll
+from mep.worker.untold import Untold
 
 Ended = Callable[[Outcome], None]
-LOG_TAIL = 4096
-_RESULT_FIELDS = 7
-
 
 DEPTH = 16
 """Quick tasks given to a worker at once."""
 _QUICK_S = 0.001
 _SLOW_S = 0.005
+START_S = 0.005
+"""A task that ends within this time is not told of before its end."""
 _STILLBORN = 3
 """Workers in a row that ended before they began a task: then the next would too."""
-
-
-class Task(NamedTuple):
-    """One task as the crew gets it."""
-
-    place: int
-    """Of all tasks of the node pool, in the order in which they came."""
-    call: Call
-
-
-class Poll:
-    """An epoll whose descriptors each have a function to call."""
-
-    def __init__(self) -> None:
-        self._epoll = select.epoll()
-        self._calls: Dict[int, Callable[[int], None]] = {}
-
-    def add(self, descriptor: int, call: Callable[[int], None]) -> None:
-        """Call with the event mask whenever it is readable."""
-        self._calls[descriptor] = call
-        self._epoll.register(descriptor, select.EPOLLIN)
-
-    def want_write(self, descriptor: int, wanted: bool) -> None:
-        """Also, or no longer, when it is writable."""
-        self._epoll.modify(descriptor, select.EPOLLIN | (select.EPOLLOUT if wanted else 0))
-
-    def remove(self, descriptor: int) -> None:
-        """Forget it; before it is closed."""
-        self._epoll.unregister(descriptor)
-        del self._calls[descriptor]
-
-    def wait(self, timeout_s: float) -> None:
-        """Wait, then call for each descriptor that is ready."""
-        for descriptor, events in self._epoll.poll(timeout_s):
-            call = self._calls.get(descriptor)
-            if call is not None:
-                call(events)
-
-
-class _Worker:
-    def __init__(self, number: int, channel: Channel, log: str) -> None:
-        self.number = number
-        self.channel = channel
-        self.log = log
-        self.log_at = 0
-        self.tickets = Tickets()
-        self.known: Recent[bool] = Recent()
-        self.numbers = 0
-        self.results = 0
-        self.tasks: "OrderedDict[str, _Given]" = OrderedDict()
-        """What it has been given and has not ended, in order; only the first may have begun."""
-        self.ended_for = ""
-        self.listening = True
-
-
-class _Given(NamedTuple):
-    number: int
-    task: Task
-    at: float
 
 
 class Crew:
@@ -103,6 +41,10 @@ class Crew:
         ended: told the outcome of each task, once.
         spared: told the tasks that had not begun when their worker ended.
         broken: told when no worker can be forked any more.
+        alone: a worker runs one task and is ended with all that it started, before anybody hears of
+            the end of the task; what is left to end is asked to first.
+        begun_file: descriptor of what workers note in, see :mod:`mep.worker.begun`; None: they do
+            not.
     """
 
     def __init__(
@@ -116,7 +58,11 @@ class Crew:
         ended: Ended,
         spared: Callable[[List[Task]], None],
         broken: Callable[[str], None],
+        alone: bool = False,
+        begun_file: Optional[int] = None,
     ) -> None:
+        self._begun_file = begun_file
+        self._alone = alone
         self._forks = forks
         self._poll = poll
         self._size = size
@@ -126,9 +72,11 @@ class Crew:
         self._ended = ended
         self._spared = spared
         self._broken = broken
-        self._workers: Dict[int, _Worker] = {}
-        self._running: Dict[str, _Worker] = {}
-        self._begun: Set[_Worker] = set()
+        self._workers: Dict[int, Member] = {}
+        self._running: Dict[str, Member] = {}
+        self._idle: Dict[Member, None] = {}
+        """Those that have nothing to do, the longest first."""
+        self._untold: Untold[Member] = Untold(START_S)
         self._free_numbers = list(range(size - 1, -1, -1))
         self._depth = 1
         self._stillborn = 0
@@ -140,32 +88,37 @@ class Crew:
         return len(self._running)
 
     @property
-    def busy(self) -> bool:
-        """Whether every worker has more to do after the task that it is at."""
-        return len(self._workers) == self._size and all(
-            len(worker.tasks) > 1 for worker in self._workers.values()
-        )
+    def tasks(self) -> List[str]:
+        """Their ids."""
+        return list(self._running)
 
     @property
-    def has_begun(self) -> bool:
-        """Whether :meth:`begun` has something to say."""
-        return bool(self._begun)
+    def busy(self) -> bool:
+        """Whether every worker has more to do after the task that it is at."""
+        full = len(self._workers) == self._size and not self._idle
+        return full and all(len(worker.tasks) > 1 for worker in self._workers.values())
 
-    def room(self) -> int:
-        """How many tasks :meth:`start` may be given."""
+    def room(self, wanted: int) -> int:
+        """How many of so many tasks :meth:`start` may be given."""
+        if wanted <= len(self._idle):
+            return wanted
         if len(self._running) >= self._size * self._depth:
             return 0
-        rooms = [self._room_at(worker) for worker in self._workers.values()]
-        return sum(rooms) + (self._size - len(self._workers)) * self._depth
+        rooms = [worker.room(self._depth) for worker in self._workers.values()]
+        return min(wanted, sum(rooms) + (self._size - len(self._workers)) * self._depth)
 
     def prepare(self) -> None:
         """Fork one worker ahead of the first task."""
         self._fork()
 
-    def start(self, tasks: Sequence[Task], bodies: Mapping[str, bytes], now: float) -> None:
+    def start(self, tasks: Sequence[Task], bodies: Mapping[str, Piece], now: float) -> None:
         """Hand tasks to workers at epoch time `now`, evenly; at most as many as there is room."""
-        open_ = [(self._room_at(worker), worker) for worker in self._workers.values()]
-        rooms: List[Tuple[int, Optional[_Worker]]] = [one for one in open_ if one[0]]
+        if len(tasks) <= len(self._idle):
+            for idle, task in zip(list(self._idle), tasks):  # noqa: B905 - Python 3.9
+                self._give(idle, [task], bodies, now)
+            return
+        open_ = [(worker.room(self._depth), worker) for worker in self._workers.values()]
+        rooms: List[Tuple[int, Optional[Member]]] = [one for one in open_ if one[0]]
         rooms += [(self._depth, None)] * min(len(self._free_numbers), len(tasks))
         rooms.sort(key=lambda one: one[0], reverse=True)
         at = 0
@@ -174,14 +127,13 @@ class Crew:
                 self._give(worker or self._fork(), tasks[at : at + count], bodies, now)
                 at += count
 
-    def begun(self) -> List[List[Any]]:
-        """The tasks that workers have come to since the last call: (id, worker, epoch s) each."""
+    def begun(self, now: float) -> List[List[Any]]:
+        """The tasks that last, each told once: (id, worker, epoch s) each."""
         began = []
-        for worker in self._begun:
+        for worker in self._untold.take(now):
             for task_id, given in worker.tasks.items():
                 began.append([task_id, worker.number, given.at])
                 break
-        self._begun.clear()
         return began
 
     def take_back(self) -> List[Task]:
@@ -194,7 +146,7 @@ class Crew:
 
     def idle_beside_work(self) -> bool:
         """Whether a worker has nothing to do while tasks lie behind another's."""
-        return len(self._running) > 1 and any(not w.tasks for w in self._workers.values())
+        return len(self._running) > 1 and bool(self._idle)
 
     def cancel(self, task_id: str) -> None:
         """End the worker that runs this task, if one does; its outcome follows.
@@ -204,8 +156,8 @@ class Crew:
         self._end(task_id, "cancelled")
 
     def due(self) -> float:
-        """When :meth:`expire` has something to do, in monotonic seconds."""
-        return self._deadlines.next
+        """When :meth:`begun` or :meth:`expire` has something to do, in monotonic seconds."""
+        return min(self._untold.due, self._deadlines.next)
 
     def expire(self, now: float) -> None:
         """End the workers whose task has had its walltime; the outcomes follow."""
@@ -216,104 +168,114 @@ class Crew:
         worker = self._running.get(task_id)
         if worker is not None:
             worker.ended_for = worker.ended_for or why
+            self._finish(worker)
+
+    def _finish(self, worker: Member) -> None:
+        self._idle.pop(worker, None)
+        if self._alone:
+            self._forks.end(worker.number)
+        else:
             self._forks.kill(worker.number)
 
     def close(self) -> None:
         """End all workers; returns when they have ended."""
         self._forks.close()
 
-    def _room_at(self, worker: _Worker) -> int:
-        """Few large messages instead of many small ones: nothing until half has been done."""
-        have = len(worker.tasks)
-        gone = worker.ended_for or not worker.listening
-        return 0 if gone or have > self._depth // 2 else self._depth - have
-
     def _give(
-        self, worker: _Worker, tasks: Sequence[Task], bodies: Mapping[str, bytes], now: float
+        self, worker: Member, tasks: Sequence[Task], bodies: Mapping[str, Piece], now: float
     ) -> None:
         if not worker.tasks:
-            self._begun.add(worker)
-        first = worker.numbers
-        worker.numbers += len(tasks)
-        items = []
-        for number, task in enumerate(tasks, first):
-            call = task.call
-            if not worker.known.touch(call.function_id):
-                worker.known.put(call.function_id, True)
-                body = bodies.get(call.function_id, b"")
-                worker.channel.send(header("function", call.function_id), body)
-            worker.tasks[call.task_id] = _Given(number, task, now)
-            self._running[call.task_id] = worker
-            self._deadlines.begin(call.task_id)
-            items.append((call.task_id, call.function_id, call.spec, len(call.arguments)))
-        payload = tasks[0].call.arguments if len(tasks) == 1 else _joined(tasks)
-        if not worker.channel.send(header("tasks", first, items), payload):
+            self._untold.begins(worker, time.monotonic())
+        self._idle.pop(worker, None)
+        for task in tasks:
+            self._running[task.call.task_id] = worker
+            self._deadlines.begin(task.call.task_id, task.call.spec.get("walltime"))
+        if not worker.give(tasks, bodies, now):
             self._poll.want_write(worker.channel.socket.fileno(), True)
-        worker.tickets.issue(range(first, worker.numbers))
 
-    def _take_back_from(self, worker: _Worker) -> List[Task]:
-        numbers = worker.tickets.take_back()
-        back = [given.task for given in worker.tasks.values() if given.number in numbers]
+    def _take_back_from(self, worker: Member) -> List[Task]:
+        back = worker.take_back()
         for task in back:
-            del worker.tasks[task.call.task_id]
             del self._running[task.call.task_id]
             self._deadlines.end(task.call.task_id)
+        self._see_whether_idle(worker)
         return back
 
-    def _fork(self) -> _Worker:
+    def _see_whether_idle(self, worker: Member) -> None:
+        if not worker.tasks and worker.listening and not worker.ended_for:
+            self._idle[worker] = None
+
+    def _fork(self) -> Member:
         number = self._free_numbers.pop()
         path = "%s-%d.log" % (self._log_prefix, number)
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        worker = _Worker(number, Channel(ours), path)
-        worker.log_at = os.fstat(log).st_size
-        worker.channel.pass_descriptor(header("hello"), worker.tickets.reader)
+        worker = Member(number, Channel(ours), path, os.fstat(log).st_size)
+        descriptors = [worker.tickets.reader]
+        if self._begun_file is not None:
+            descriptors.append(self._begun_file)
+        worker.channel.pass_descriptors(header("hello", number), descriptors)
         worker.tickets.handed_over()
         self._forks.spawn(number, theirs, log)
         os.close(log)
         self._workers[number] = worker
+        self._idle[worker] = None
         self._poll.add(ours.fileno(), lambda events: self._on_channel(worker, events))
         return worker
 
-    def _on_channel(self, worker: _Worker, events: int) -> None:
+    def _on_channel(self, worker: Member, events: int) -> None:
         if events & select.EPOLLOUT and worker.channel.flush():
             self._poll.want_write(worker.channel.socket.fileno(), False)
         if events & ~select.EPOLLOUT:
             self._read(worker)
 
-    def _read(self, worker: _Worker) -> None:
+    def _read(self, worker: Member) -> None:
         """Take what the worker has said; one that says nonsense, or no more, is ended."""
         try:
             alive = worker.channel.fill()
-            for message in worker.channel.messages():
-                self._on_result(worker, message.fields, message.payload)
+            while (taken := worker.channel.take()) is not None:
+                self._on_result(worker, parse(taken[0])[1], taken[1])
         except BlockingIOError:
             return
         except FrameError:
             alive = False
         if not alive:
             self._deafen(worker)
-            self._forks.kill(worker.number)
+            self._forks.drop(worker.number)
 
-    def _deafen(self, worker: _Worker) -> None:
+    def _deafen(self, worker: Member) -> None:
         if worker.listening:
             worker.listening = False
+            self._idle.pop(worker, None)
             self._poll.remove(worker.channel.socket.fileno())
 
-    def _on_result(self, worker: _Worker, fields: List[Any], payload: bytes) -> None:
-        task_id = next(iter(worker.tasks), None)
-        if not fields or fields[0] != task_id or len(fields) != _RESULT_FIELDS:
-            raise FrameError("a result of a task that this worker does not have")
+    def _on_result(self, worker: Member, fields: List[Any], payload: Piece) -> None:
+        if self._alone:
+            self._on_last_result(worker, fields, payload)
+            return
+        worker.ends(fields)
         self._stillborn = 0
-        worker.results += 1
-        del worker.tasks[fields[0]]
         del self._running[fields[0]]
         self._deadlines.end(fields[0])
         if worker.tasks:
-            self._begun.add(worker)
+            self._untold.begins(worker, time.monotonic())
+        else:
+            self._untold.ends(worker)
+            self._see_whether_idle(worker)
         self._learn(fields[6] - fields[5])
         self._ended((fields, payload))
+
+    def _on_last_result(self, worker: Member, fields: List[Any], payload: Piece) -> None:
+        """The only one of this worker; of one that is being ended nobody wants it any more."""
+        if worker.ended_for:
+            return
+        worker.ends(fields)
+        self._stillborn = 0
+        self._deadlines.end(fields[0])
+        worker.ended_for = "done"
+        worker.last = (fields, payload)
+        self._finish(worker)
 
     def _learn(self, took_s: float) -> None:
         """Many quick tasks lie at a worker at once, long ones never behind another.
@@ -329,12 +291,12 @@ class Crew:
         exits = self._forks.exits()
         if exits is None:
             self._poll.remove(self._forks.fileno())
-            self._broken("the fork server of its workers ended")
+            self._broken(self._forks.why())
             return
-        for number, status in exits:
-            self._bury(self._workers.pop(number), status)
+        for end in exits:
+            self._bury(self._workers.pop(end.number), end)
 
-    def _bury(self, worker: _Worker, status: int) -> None:
+    def _bury(self, worker: Member, end: Exit) -> None:
         """A worker has ended: what it said before still counts; then its task ends here."""
         while worker.listening:
             try:
@@ -345,21 +307,24 @@ class Crew:
         if worker.listening:
             self._deafen(worker)
             try:
-                for message in worker.channel.messages():
-                    self._on_result(worker, message.fields, message.payload)
+                while (taken := worker.channel.take()) is not None:
+                    self._on_result(worker, parse(taken[0])[1], taken[1])
             except FrameError:
                 pass  # its last words were cut off
-        self._part(worker, status)
-        worker.channel.close()
-        worker.tickets.close()
+        self._part(worker, end)
+        worker.close()
         self._free_numbers.append(worker.number)
-        self._begun.discard(worker)
+        self._untold.ends(worker)
+        if worker.last is not None:
+            del self._running[worker.last[0][0]]
+            self._ended(worker.last)
+            self._fork()
         for task_id, given in worker.tasks.items():
             del self._running[task_id]
+            self._ended(self._loss(worker, task_id, given.at, end))
             self._deadlines.end(task_id)
-            self._ended(self._loss(worker, task_id, given.at, status))
 
-    def _part(self, worker: _Worker, status: int) -> None:
+    def _part(self, worker: Member, end: Exit) -> None:
         """Tasks that had not begun go to other workers, unless none seems able to begin any.
 
         Of a worker that was ended on purpose it is the one task that this was for.
@@ -372,18 +337,27 @@ class Crew:
                 self._spared(back)
                 return
         for task in back:
-            self._ended(self._loss(worker, task.call.task_id, 0.0, status))
+            self._ended(self._loss(worker, task.call.task_id, 0.0, end))
 
-    def _loss(self, worker: _Worker, task_id: str, began: float, status: int) -> Outcome:
+    def _loss(self, worker: Member, task_id: str, began: float, end: Exit) -> Outcome:
         if worker.ended_for == "cancelled":
             return cancelled(task_id, began)
         if worker.ended_for == "walltime":
-            return out_of_time(task_id, began, self._deadlines.walltime_s, _tail(worker))
+            words = self._deadlines.words(task_id)
+            return out_of_time(task_id, began, words, tail(worker.log, worker.log_at))
         text = "The worker process that ran this task on node %s %s." % (
             self._node,
-            describe(status),
+            describe(end.status, end.cause),
         )
-        return [task_id, "failed", "WORKER_LOST", text, _tail(worker), began, time.time()], b""
+        return [
+            task_id,
+            "failed",
+            "WORKER_LOST",
+            text,
+            tail(worker.log, worker.log_at),
+            began,
+            time.time(),
+        ], b""
 
 
 def shares(rooms: Sequence[int], count: int) -> List[int]:
@@ -396,55 +370,3 @@ def shares(rooms: Sequence[int], count: int) -> List[int]:
             given[at] += more
             count -= more
     return given
-
-
-def _joined(tasks: Sequence[Task]) -> bytes:
-    return b"".join([task.call.arguments for task in tasks])
-
-
-def cancelled(task_id: str, began: float) -> Outcome:
-    """The outcome of a task that was cancelled; `began` is 0 when no worker had it."""
-    return [
-        task_id,
-        "cancelled",
-        "CANCELLED",
-        "The task was cancelled.",
-        "",
-        began,
-        time.time(),
-    ], b""
-
-
-def describe(status: int) -> str:
-    """A wait status in words."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        words = "was ended by signal %d (%s)" % (number, signal_name(number))
-        if number == signal.SIGKILL:
-            words += ", as the kernel does when memory runs out"
-        return words
-    code = os.WEXITSTATUS(status)
-    if code == CANNOT_SPEAK:
-        return "ended because the function closed the worker's own descriptors"
-    if code == CANNOT_START:
-        return "could not be started; the end of its output says why"
-    return "exited with status %d before the function returned" % code
-
-
-def signal_name(number: int) -> str:
-    """``SIGKILL`` for 9."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "real-time signal"
-
-
-def _tail(worker: _Worker) -> str:
-    """The last of what this worker wrote to its log."""
-    try:
-        with open(worker.log, "rb") as log:
-            end = log.seek(0, os.SEEK_END)
-            log.seek(max(worker.log_at, end - LOG_TAIL))
-            return log.read(LOG_TAIL).decode("utf-8", "replace")
-    except OSError:
-        return ""

@@ -9,9 +9,14 @@ import traceback
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple, Union
 
 from mep import payload
+from mep.worker.keep import keep
+from mep.worker.memory import address_space, readable
 
-Outcome = Tuple[List[Any], bytes]
+Outcome = Tuple[List[Any], payload.Piece]
 """The fields of one ``results`` item (see :mod:`mep.wire.frames`), and its payload."""
+
+InPieces = Tuple[List[Any], Sequence[payload.Piece]]
+"""The same, with the payload in pieces, which may be memory of what the function returned."""
 
 Function = Union[Callable[..., Any], payload.PayloadError]
 """A function that is ready to call, or why it could not be loaded."""
@@ -28,6 +33,8 @@ class Terms(NamedTuple):
     """Characters of a sentence."""
     allowed: Sequence[str] = ()
     """Ids of the serializers that calls may use; empty: all."""
+    keep: str = ""
+    """Directory for results that are too large; empty: they are lost."""
     submitted: str = ""
     """Version of the Python that calls come from, as ``3.12.3``; empty: not known."""
 
@@ -38,10 +45,10 @@ class Call(NamedTuple):
     task_id: str
     function_id: str
     spec: Dict[str, Any]
-    arguments: bytes
+    arguments: payload.Piece
 
 
-def load(body: bytes, terms: Terms) -> Function:
+def load(body: payload.Piece, terms: Terms) -> Function:
     """The function in `body`, or why there is none."""
     try:
         return payload.load_function(body, terms.allowed)
@@ -51,7 +58,7 @@ def load(body: bytes, terms: Terms) -> Function:
         return payload.PayloadError("function cannot be loaded: %s" % one_line(error))
 
 
-def run(call: Call, function: Function, terms: Terms) -> Outcome:
+def run(call: Call, function: Function, terms: Terms) -> InPieces:
     """Run one task. Never raises: whatever the function does becomes an outcome."""
     began = time.time()
     if isinstance(function, payload.PayloadError):
@@ -67,51 +74,72 @@ def run(call: Call, function: Function, terms: Terms) -> Outcome:
     return returned(call, value, began, terms)
 
 
-def returned(call: Call, value: Any, began: float, terms: Terms) -> Outcome:
+def returned(call: Call, value: Any, began: float, terms: Terms) -> InPieces:
     """The outcome of a function that returned `value`."""
     ended = time.time()
     try:
-        packed = payload.dump_result(value, call.spec.get("serializers", ()))
+        pieces = payload.result_pieces(value, _serializers(call))
     except BaseException as error:  # noqa: BLE001 - pickling runs code of the user
         text = "The function returned a value that cannot be serialized: %s" % plain(error)
         return failed(call, "SERIALIZATION_FAILED", text, began, terms)
-    if len(packed) > terms.result:
+    size = sum(map(len, pieces))
+    if size > terms.result:
         text = (
             "The result of type %s takes %d bytes serialized; at most %d are accepted. "
             "Return less, or write it to a file and return the path."
-        ) % (type(value).__name__, len(packed), terms.result)
+        ) % (type(value).__name__, size, terms.result)
+        if terms.keep:
+            text += " " + keep(terms.keep, call.task_id, pieces)
         return failed(call, "RESULT_TOO_LARGE", text, began, terms)
-    return [call.task_id, "success", "", "", "", began, ended], packed
+    return [call.task_id, "success", "", "", "", began, ended], pieces
 
 
-def raised(call: Call, error: BaseException, began: float, terms: Terms) -> Outcome:
+def _serializers(call: Call) -> Sequence[str]:
+    """Those that were asked for, else what suits who wrote the arguments."""
+    wanted: Sequence[str] = call.spec.get("serializers", ())
+    return wanted or (payload.form_of(call.arguments),)
+
+
+def raised(call: Call, error: BaseException, began: float, terms: Terms) -> InPieces:
     """The outcome of a function that raised `error`; our own frame is not in its traceback."""
     ended = time.time()
     own = error.__traceback__
     error.__traceback__ = own.tb_next if own else None
     try:
-        packed, text = payload.dump_exception(error)
+        packed, text = payload.dump_exception(error, payload.form_of(call.arguments))
     except BaseException as second:  # noqa: BLE001 - __str__ of the exception is user code too
         packed, text = b"", "%s, which cannot be shown: %s" % (type(error).__name__, type(second))
     if len(packed) > terms.result:
         packed = b""
     message = printable(one_line(error))[: terms.message]
     text = printable(text)[-terms.text :]
-    return [call.task_id, "failed", "USER_EXCEPTION", message, text, began, ended], packed
+    return [call.task_id, "failed", "USER_EXCEPTION", message, text, began, ended], [packed]
 
 
-def failed(call: Call, code: str, message: str, began: float, terms: Terms) -> Outcome:
+def failed(call: Call, code: str, message: str, began: float, terms: Terms) -> InPieces:
     """The outcome of a task that could not be run to its end."""
     message = printable(message)[: terms.message]
-    return [call.task_id, "failed", code, message, "", began, time.time()], b""
+    return [call.task_id, "failed", code, message, "", began, time.time()], []
 
 
 def one_line(error: BaseException) -> str:
     """``ZeroDivisionError: division by zero``."""
+    limit = memory_limit() if isinstance(error, MemoryError) else ""
     try:
-        return "".join(traceback.format_exception_only(type(error), error)).strip()
+        return "".join(traceback.format_exception_only(type(error), error)).strip() + limit
     except BaseException:  # noqa: BLE001 - __str__ of the exception is user code
-        return type(error).__name__
+        return type(error).__name__ + limit
+
+
+def memory_limit() -> str:
+    """What a MemoryError does not say."""
+    size = address_space()
+    if size is None:
+        return ""
+    return (
+        " (a worker may have %s of address space, by ulimit -v; use less at once or have the limit "
+        "raised)"
+    ) % readable(size)
 
 
 def printable(text: str) -> str:

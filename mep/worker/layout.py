@@ -34,7 +34,7 @@ def layout(node: Node, settings: Dict[str, Any]) -> List[Share]:
     Args:
         node: the machine.
         settings: ``max_workers``, ``cores_per_worker``, ``mem_per_worker``, ``cpu_affinity`` and
-            ``accelerators``, see :class:`mep.worker.node.Settings`.
+            ``accelerators``, see :class:`mep.worker.settings.Settings`.
 
     Raises:
         LayoutError: more workers than an affinity can serve.

@@ -8,13 +8,19 @@ process ends the pool.
 import os
 import queue
 import threading
+import time
 from collections import deque
 from typing import Any, Deque, Dict, List, Mapping, Sequence, Set, Tuple
 
-from mep.worker.crew import Ended, Poll, Task, cancelled
+from mep.wire.frames import Piece
+from mep.worker.crew import START_S, Ended
 from mep.worker.deadlines import Deadlines, out_of_time
+from mep.worker.endings import cancelled
 from mep.worker.execute import Call, Function, Outcome, Terms, load, run
+from mep.worker.member import Task
+from mep.worker.poll import Poll
 from mep.worker.recent import Recent
+from mep.worker.untold import Untold
 
 
 class ThreadCrew:
@@ -36,7 +42,7 @@ class ThreadCrew:
         self._done: Deque[Outcome] = deque()
         self._functions: Recent[Function] = Recent()
         self._began: Dict[str, float] = {}
-        self._new: List[str] = []
+        self._untold: Untold[str] = Untold(START_S)
         self._abandoned: Set[str] = set()
         self._threads = 0
         self._pid = os.getpid()
@@ -49,36 +55,32 @@ class ThreadCrew:
         return len(self._began)
 
     @property
+    def tasks(self) -> List[str]:
+        """Their ids."""
+        return list(self._began)
+
+    @property
     def busy(self) -> bool:
         """Threads have no more than the task that they are at."""
         return False
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether :meth:`begun` has something to say."""
-        return bool(self._new)
-
-    def room(self) -> int:
-        """How many tasks :meth:`start` may be given."""
-        return self._size - len(self._began) - len(self._abandoned)
+    def room(self, wanted: int) -> int:
+        """How many of so many tasks :meth:`start` may be given."""
+        return min(wanted, self._size - len(self._began) - len(self._abandoned))
 
     def prepare(self) -> None:
         """Start one thread ahead of the first task."""
         self._threads += 1
         threading.Thread(target=self._work, name="worker", daemon=True).start()
 
-    def start(self, tasks: Sequence[Task], bodies: Mapping[str, bytes], now: float) -> None:
+    def start(self, tasks: Sequence[Task], bodies: Mapping[str, Piece], now: float) -> None:
         """Hand tasks to threads."""
         for task in tasks:
             self._start(task.call, bodies.get(task.call.function_id, b""), now)
 
-    def begun(self) -> List[List[Any]]:
-        """The tasks that threads have come to since the last call; threads have no numbers."""
-        begun = [
-            [task_id, 0, self._began[task_id]] for task_id in self._new if task_id in self._began
-        ]
-        self._new.clear()
-        return begun
+    def begun(self, now: float) -> List[List[Any]]:
+        """The tasks that last, each told once; threads have no numbers."""
+        return [[task_id, 0, self._began[task_id]] for task_id in self._untold.take(now)]
 
     def idle_beside_work(self) -> bool:
         """No task lies behind another."""
@@ -88,14 +90,14 @@ class ThreadCrew:
         """Threads have begun what they have."""
         return []
 
-    def _start(self, call: Call, body: bytes, now: float) -> None:
+    def _start(self, call: Call, body: Piece, now: float) -> None:
         function = self._functions.touch(call.function_id)
         if function is None:
             function = load(body, self._terms)
             self._functions.put(call.function_id, function)
         self._began[call.task_id] = now
         self._deadlines.begin(call.task_id)
-        self._new.append(call.task_id)
+        self._untold.begins(call.task_id, time.monotonic())
         if self._threads < len(self._began) + len(self._abandoned):
             self.prepare()
         self._calls.put((call, function))
@@ -106,18 +108,19 @@ class ThreadCrew:
             self._ended(cancelled(task_id, self._abandon(task_id)))
 
     def due(self) -> float:
-        """When :meth:`expire` has something to do, in monotonic seconds."""
-        return self._deadlines.next
+        """When :meth:`begun` or :meth:`expire` has something to do, in monotonic seconds."""
+        return min(self._untold.due, self._deadlines.next)
 
     def expire(self, now: float) -> None:
         """Report the tasks that have had their walltime, as :meth:`cancel` does."""
         for task_id in self._deadlines.passed(now):
-            walltime_s = self._deadlines.walltime_s
-            self._ended(out_of_time(task_id, self._abandon(task_id), walltime_s, ""))
+            words = self._deadlines.words(task_id)
+            self._ended(out_of_time(task_id, self._abandon(task_id), words, ""))
 
     def _abandon(self, task_id: str) -> float:
         """When the task began."""
         self._deadlines.end(task_id)
+        self._untold.ends(task_id)
         self._abandoned.add(task_id)
         return self._began.pop(task_id)
 
@@ -127,7 +130,8 @@ class ThreadCrew:
     def _work(self) -> None:
         while True:
             call, function = self._calls.get()
-            outcome = run(call, function, self._terms)
+            fields, pieces = run(call, function, self._terms)
+            outcome = fields, b"".join(pieces)
             if os.getpid() != self._pid:
                 os._exit(0)  # a child that the function forked came back here instead of ending
             self._done.append(outcome)
@@ -142,4 +146,5 @@ class ThreadCrew:
                 self._abandoned.remove(task_id)
             elif self._began.pop(task_id, None) is not None:
                 self._deadlines.end(task_id)
+                self._untold.ends(task_id)
                 self._ended((fields, payload))

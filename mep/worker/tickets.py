@@ -1,15 +1,16 @@
-"""Which of the tasks that lie at a worker it may begin: one number each, in a pipe.
+"""Which of the tasks that lie at a worker it may begin: a number and a place each, in a pipe.
 
-A worker is given several quick tasks at once, and takes one number from the pipe before it begins
-each. The node pool holds the pipe too and can take the numbers back: what it gets, no worker has
-begun and none will; what it does not get has begun. The kernel hands each number out once.
+A worker is given several quick tasks at once, and takes one ticket from the pipe before it begins
+each. The node pool holds the pipe too and can take tickets back: what it gets, no worker has begun
+and none will; what it does not get has begun. The kernel hands each out once. The number is the
+worker's, the place is the pool's (:mod:`mep.worker.begun`).
 """
 
 import os
 import struct
-from typing import Optional, Sequence, Set
+from typing import Optional, Sequence, Set, Tuple
 
-_NUMBER = struct.Struct("<I")
+_TICKET = struct.Struct("<QQ")
 _MOST = 4096
 
 
@@ -27,9 +28,10 @@ class Tickets:
         os.close(self.reader)
         self.reader = -1
 
-    def issue(self, numbers: Sequence[int]) -> None:
-        """Let the worker begin these tasks, in this order."""
-        os.write(self._writer, b"".join(map(_NUMBER.pack, numbers)))
+    def issue(self, first: int, places: Sequence[int]) -> None:
+        """Let the worker begin the tasks of these places, in this order, numbered from `first`."""
+        tickets = [_TICKET.pack(number, place) for number, place in enumerate(places, first)]
+        os.write(self._writer, b"".join(tickets))
 
     def take_back(self) -> Set[int]:
         """The numbers of the tasks that the worker has not begun; it will not begin them."""
@@ -37,7 +39,7 @@ class Tickets:
             taken = os.read(self._taker, _MOST)
         except BlockingIOError:
             return set()
-        return {number for (number,) in _NUMBER.iter_unpack(taken)}
+        return {number for number, _ in _TICKET.iter_unpack(taken)}
 
     def close(self) -> None:
         """Close the pipe; the worker's own copy stays."""
@@ -46,7 +48,7 @@ class Tickets:
                 os.close(descriptor)
 
 
-def claim(descriptor: int) -> Optional[int]:
-    """The worker's side: wait for the next number; None when the pool is gone."""
-    number = os.read(descriptor, _NUMBER.size)
-    return _NUMBER.unpack(number)[0] if number else None
+def claim(descriptor: int) -> Optional[Tuple[int, int]]:
+    """The worker's side: wait for the next (number, place); None when the pool is gone."""
+    ticket = os.read(descriptor, _TICKET.size)
+    return _TICKET.unpack(ticket) if ticket else None

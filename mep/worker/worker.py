@@ -5,18 +5,21 @@ ends, and the node pool reports how. Runs on Python 3.8 and newer; standard libr
 :mod:`mep.payload` and dill.
 """
 
+import contextlib
 import fcntl
 import os
+import select
 import signal
 import site
 import socket
 import sys
 import time
 from collections import deque
-from typing import Any, Deque, Dict, NoReturn, TextIO, Tuple
+from typing import Any, Deque, Dict, NoReturn, Optional, TextIO, Tuple
 
 from mep import payload
 from mep.wire.frames import header
+from mep.worker.begun import Ring
 from mep.worker.channel import Channel, Message
 from mep.worker.execute import Call, Function, Terms, failed, load, run
 from mep.worker.recent import Recent
@@ -55,43 +58,64 @@ def main(sock: socket.socket, log: int, settings: Dict[str, Any]) -> NoReturn:
             os.getpid(),
             error,
         )
-        os.write(log, message.encode())
+        with contextlib.suppress(OSError):  # the function may have closed that, too
+            os.write(log, message.encode())
         os._exit(CANNOT_SPEAK)
     os._exit(0)
 
 
 def _serve(channel: Channel, settings: Dict[str, Any], log: int) -> None:
     terms = Terms(**settings["terms"])
-    tickets = _out_of_the_way(channel.fill_with_descriptor())
+    tickets, ring = _first_words(channel)
     shelf = _Shelf(channel, terms)
+    standing = _standing()
+    os.environ.pop("GC_TASK_SANDBOX_DIR", None)  # of a task around the endpoint, perhaps
     pid = os.getpid()
     while True:
-        number = claim(tickets)
-        if number is None:
+        ticket = claim(tickets)
+        if ticket is None:
             return
+        number, place = ticket
+        if ring is not None:
+            ring.note(place)
         call, function = shelf.get(number)
-        began = time.time()
         try:
             enter(settings["working_dir"], settings["run_in_sandbox"], call.task_id)
+            if "environment" in call.spec:
+                os.environ.update(call.spec["environment"])
         except OSError as error:
             text = "The task's directory cannot be used: %s" % error
-            fields, result = failed(call, "ENGINE_FAILED", text, began, terms)
+            fields, result = failed(call, "ENGINE_FAILED", text, time.time(), terms)
         else:
             fields, result = run(call, function, terms)
         if os.getpid() != pid:
             os._exit(0)  # a child that the function forked came back here instead of ending
-        channel.send(header("result", *fields), result)
-        _mend(log)
+        channel.send(header("result", *fields), *result)
+        if standing.poll(0) or not _whole():
+            _stand_on(log)
+
+
+def _first_words(channel: Channel) -> Tuple[int, Optional[Ring]]:
+    """The pipe of tickets, and where to note what begins, if that is this process's to do."""
+    tickets, *begun = channel.fill_with_descriptors()
+    hello = channel.message()
+    while hello is None:
+        if not channel.fill():
+            raise BrokenPipeError("the node pool has closed it")
+        hello = channel.message()
+    return _out_of_the_way(tickets), Ring(begun[0], hello.fields[0]) if begun else None
 
 
 def enter(directory: str, sandbox: bool, task_id: str) -> None:
     """Go where the task shall run, and tell it so in Globus Compute's variables."""
     os.environ["GC_TASK_UUID"] = task_id
-    os.environ.pop("GC_TASK_SANDBOX_DIR", None)
     if sandbox:
         directory = os.environ["GC_TASK_SANDBOX_DIR"] = os.path.join(directory, task_id)
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    os.chdir(directory)
+    try:
+        os.chdir(directory)
+    except FileNotFoundError:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        os.chdir(directory)
 
 
 class _Shelf:
@@ -113,11 +137,11 @@ class _Shelf:
             self._read()
 
     def _read(self) -> None:
-        message = self._channel.take()
+        message = self._channel.message()
         while message is None:
             if not self._channel.fill():
                 raise BrokenPipeError("the node pool has closed it")
-            message = self._channel.take()
+            message = self._channel.message()
         if message.kind == "function":
             self._functions.put(message.fields[0], load(message.payload, self._terms))
         elif message.kind == "tasks":
@@ -125,9 +149,10 @@ class _Shelf:
 
     def _put(self, message: Message) -> None:
         first, items = message.fields
+        payload = memoryview(message.payload)
         at = 0
         for number, (task_id, function_id, spec, length) in enumerate(items, first):
-            call = Call(task_id, function_id, spec, message.payload[at : at + length])
+            call = Call(task_id, function_id, spec, payload[at : at + length])
             at += length
             # In the order in which they came, as the node pool does: both forget alike.
             function = self._functions.touch(function_id)
@@ -156,16 +181,20 @@ def _lines_to(descriptor: int) -> TextIO:
     return open(descriptor, "w", buffering=1, closefd=False, errors="backslashreplace")
 
 
-def _mend(log: int) -> None:
-    """Put back what a function may have closed, for the next one."""
+def _standing() -> "select.poll":
+    """Tells of descriptors 0, 1 and 2 when one is closed: a function may do that."""
+    poll = select.poll()
+    for number in (0, 1, 2):
+        poll.register(number, 0)
+    return poll
+
+
+def _whole() -> bool:
+    """Whether the files of :mod:`sys` are open."""
     try:
-        for number in (0, 1, 2):
-            os.fstat(number)
-        whole = not (sys.stdin.closed or sys.stdout.closed or sys.stderr.closed)
-    except (OSError, AttributeError):
-        whole = False
-    if not whole:
-        _stand_on(log)
+        return not (sys.stdin.closed or sys.stdout.closed or sys.stderr.closed)
+    except AttributeError:
+        return False
 
 
 def open_user_path() -> None:

@@ -1,9 +1,11 @@
 """What the ledger is told (events), and what it says is to be done (instructions). All frozen."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
+from mep.endpoint.interchange.request import Request
 from mep.wire.tasks import Function, Result, StateChange, Task
 
 
@@ -12,6 +14,8 @@ class Submitted(Struct, frozen=True):
 
     functions: Sequence[Function]
     tasks: Sequence[Task]
+    requests: Mapping[str, Request] = field(default_factory=dict)
+    """By task id, of those tasks that ask for something."""
 
 
 class CancelAsked(Struct, frozen=True):
@@ -20,12 +24,35 @@ class CancelAsked(Struct, frozen=True):
     task_ids: Sequence[str]
 
 
+class Inherited(Struct, frozen=True):
+    """What an earlier process left, see :mod:`mep.endpoint.inheritance`; before all else."""
+
+    awaited: Mapping[str, str]
+    """Tasks that node pools may have: the pool of each."""
+    losses: Mapping[str, int]
+    """How often tasks that will come again have been lost."""
+
+
+class AwaitOver(Struct, frozen=True):
+    """Node pools that have not said hello by now are gone: those of this block, or all."""
+
+    block_id: str | None
+
+
 class PoolUp(Struct, frozen=True):
     """A node pool said hello."""
 
     pool_id: str
     workers: int
     credit: int
+    nodes: Sequence[str] = ()
+    """Those that its tasks may be spread over."""
+    ends_at: float | None = None
+    """Epoch seconds at which the batch system ends it; None: not known."""
+    holds: Sequence[str] = ()
+    """Tasks that it has from an earlier process, or their results."""
+    placed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The nodes that some of these have."""
 
 
 class Started(Struct, frozen=True):
@@ -39,6 +66,12 @@ class Finished(Struct, frozen=True):
     """Tasks of this pool ended."""
 
     pool_id: str
+    results: Sequence[Result]
+
+
+class Late(Struct, frozen=True):
+    """Results of a pool that has been counted as lost."""
+
     results: Sequence[Result]
 
 
@@ -67,25 +100,20 @@ class PoolLost(Struct, frozen=True):
     """A node pool is gone, with its workers.
 
     `reason` ends the sentence "The node pool that ran this task ...". Of the tasks that it was
-    given, in order, the first `begun` may have been seen by a worker; None: any may have.
+    given, in order, those at the places `begun` may have begun, counted from 0; None: any may have.
     """
 
     pool_id: str
     reason: str
-    begun: int | None
+    begun: Collection[int] | None
+    by_walltime: bool = False
+    """The batch system ended it because its time was over."""
+    stderr: str = ""
+    """The last that its job wrote."""
 
 
-Event = (
-    Submitted
-    | CancelAsked
-    | PoolUp
-    | Started
-    | Finished
-    | Returned
-    | Unplaced
-    | PoolHeld
-    | PoolLost
-)
+FromPool = PoolUp | Started | Finished | Late | Returned | PoolHeld | PoolLost
+Event = Submitted | CancelAsked | Unplaced | Inherited | AwaitOver | FromPool
 
 
 class Place(Struct, frozen=True):
@@ -94,6 +122,8 @@ class Place(Struct, frozen=True):
     pool_id: str
     functions: list[Function]
     tasks: list[Task]
+    specs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By task id: what the dispatcher adds to the task's ``spec``."""
 
 
 class CancelAt(Struct, frozen=True):
@@ -114,12 +144,28 @@ class Report(Struct, frozen=True):
     """Tell the endpoint how tasks ended."""
 
     results: list[Result]
+    pool_id: str = ""
+    """Where they ended, if a worker had them."""
 
 
 class Tell(Struct, frozen=True):
     """Tell the endpoint that tasks moved."""
 
     changes: list[StateChange]
+    pool_id: str = ""
+    """Where they are, if they run."""
 
 
-Instruction = Place | CancelAt | Recall | Report | Tell
+class Lost(Struct, frozen=True):
+    """Note on disk that these tasks have been lost once more; they may run again."""
+
+    task_ids: list[str]
+
+
+class Release(Struct, frozen=True):
+    """Give these back to the relay: they have not begun or may run again, and are not here."""
+
+    task_ids: list[str]
+
+
+Instruction = Place | CancelAt | Recall | Report | Tell | Lost | Release

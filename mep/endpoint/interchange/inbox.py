@@ -1,11 +1,10 @@
-"""The one thing that the interchange's thread shares with others: commands in, a status out."""
+"""What other threads tell the interchange's: commands."""
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mep.endpoint.engines.base import EngineStatus
 from mep.endpoint.interchange.events import (
     CancelAsked,
     Submitted,
@@ -19,7 +18,14 @@ class Close:
     grace_s: float
 
 
-Command = Submitted | CancelAsked | Close
+@dataclass(frozen=True, slots=True)
+class Safe:
+    """The results of these tasks are on disk; whoever keeps them may forget them."""
+
+    task_ids: Sequence[str]
+
+
+Command = Submitted | CancelAsked | Safe | Close
 
 
 class Inbox:
@@ -34,8 +40,6 @@ class Inbox:
         self._commands: list[Command] = []
         self._open = True
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.status = EngineStatus(0, 0, 0)
-        """Replaced as a whole by the thread."""
 
     def fileno(self) -> int:
         """Readable when :meth:`take` has something."""

@@ -5,62 +5,52 @@ message a pool and a kind. Nothing is polled for.
 """
 
 import logging
-import os
+import select
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
-
-import zmq
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mep.endpoint.engines.base import Callbacks, EngineError, EngineStatus
 from mep.endpoint.engines.plan import Plan
 from mep.endpoint.interchange import talk
+from mep.endpoint.interchange.block_keeper import BlockKeeper, Loop
 from mep.endpoint.interchange.blocks import Blocks
+from mep.endpoint.interchange.dispatch import Dispatcher
 from mep.endpoint.interchange.events import (
+    AwaitOver,
     CancelAt,
     Event,
     Finished,
+    Inherited,
     Instruction,
+    Late,
+    Lost,
     Place,
-    PoolHeld,
     PoolLost,
     PoolUp,
     Recall,
+    Release,
     Report,
     Returned,
     Started,
-    Submitted,
     Tell,
     Unplaced,
 )
-from mep.endpoint.interchange.inbox import Close, Command, Inbox
-from mep.endpoint.interchange.ledger import Ledger
-from mep.endpoint.interchange.router import Router
-from mep.endpoint.interchange.scheduler import Scheduler
+from mep.endpoint.interchange.inbox import Close, Command, Inbox, Safe
+from mep.endpoint.interchange.ledger import Entry, Ledger
+from mep.endpoint.interchange.noise import GARBAGE
+from mep.endpoint.interchange.packing import Packing
+from mep.endpoint.interchange.peers import Peers
+from mep.endpoint.interchange.receipts import Receipts
+from mep.endpoint.interchange.slots import Slots
 from mep.endpoint.interchange.timers import Timers
-from mep.endpoint.providers.base import Ended, Provider
-from mep.wire import codes, frames, limits
+from mep.endpoint.providers.base import Provider
+from mep.wire import codes
 from mep.wire.codec import WireError
+from mep.wire.frames import Piece
+from mep.wire.tasks import Result, StateChange
 
 log = logging.getLogger(__name__)
-
-_LATE_S: Final = 0.05
-"""From the end of a block to the loss of its tasks: what it sent last may still be on its way."""
-_END_S: Final = 2.0
-"""From asking a block to end to ending it."""
-
-
-@dataclass(slots=True)
-class _Pool:
-    block_id: str
-    node: str
-    heard: float
-    """When it last said something."""
-    reason: str = ""
-    """Why it ends, as far as we know it better than its exit status does."""
-    gone: bool = False
-    """It has said its last word."""
 
 
 class Interchange:
@@ -71,37 +61,71 @@ class Interchange:
     """
 
     def __init__(
-        self, plan: Plan, provider: Provider, blocks: Blocks, callbacks: Callbacks, inbox: Inbox
+        self,
+        plan: Plan,
+        provider: Provider,
+        blocks: Blocks,
+        callbacks: Callbacks,
+        inbox: Inbox,
+        inherited: Inherited,
     ) -> None:
         self._plan = plan
         self._provider = provider
         self._blocks = blocks
         self._callbacks = callbacks
         self._inbox = inbox
-        self._scheduler = Scheduler(plan.prefetch)
-        self._ledger = Ledger(self._scheduler, plan.retries)
+        self._dispatcher: Dispatcher[Entry] = dispatcher_of(plan)
+        self._ledger = Ledger(self._dispatcher, plan.retries)
         self._timers = Timers()
-        self._pools: dict[str, _Pool] = {}
-        self._late: dict[str, Ended] = {}
-        self._polled: set[int] = set()
+        self._peers = Peers(self._timers, plan.heartbeat_threshold)
+        self._blocks_polled: Sequence[int] = ()
         self._ready: set[int] = set()
-        self._poller = zmq.Poller()
+        self._poll = select.poll()
         self._closing = False
-        self._router = Router(plan.directory)
-        self._poller.register(self._router.socket, zmq.POLLIN)
+        self._reports: list[Report] = []
+        """What is still to be told of this turn."""
+        self._told: Mapping[str, Any] = {}
+        """What was last told of blocks; another object when they change."""
+        self._router = plan.transport.open()
+        for descriptor in (inbox.fileno(), *self._router.descriptors):
+            self._poll.register(descriptor, select.POLLIN)
+        self._keeper = BlockKeeper(
+            plan,
+            provider,
+            blocks,
+            self._ledger,
+            self._timers,
+            self._peers,
+            self._dispatcher.held,
+            Loop(self._feed, self._carry_out, self._router.send, self._router.forget),
+        )
+        self._receipts = Receipts()
+        self._feed(inherited)
+        if inherited.awaited:
+            self._timers.set("awaited", time.monotonic() + plan.heartbeat_threshold)
 
     def run(self) -> None:
         """The loop, until it has been told to close and no block is left."""
-        self._timers.set("beat", time.monotonic() + self._plan.heartbeat_period)
         while not (self._closing and not self._blocks.all):
             self._wait()
             self._take_commands()
             self._drain_socket()
-            self._bury_blocks()
+            if not self._ready.isdisjoint(self._blocks_polled):
+                self._keeper.bury_ended()
             self._watch_time(time.monotonic())
             self._place()
-            self._scale()
-            self._note_status()
+            self._keeper.scale()
+            self._report()
+            self._tell_changes()
+
+    def status(self) -> EngineStatus:
+        """A snapshot; from any thread."""
+        return EngineStatus(
+            self._ledger.waiting,
+            self._ledger.placed,
+            self._dispatcher.workers,
+            {**self._told, "noise": self._router.noise.count},
+        )
 
     def close(self) -> None:
         """Give the socket back, whatever way :meth:`run` ended."""
@@ -109,28 +133,31 @@ class Interchange:
 
     def fail_all(self, message: str) -> None:
         """The loop cannot go on: end every task and every block."""
-        for block_id in self._blocks.all:
-            self._provider.kill(block_id)
+        self._report()
+        self._keeper.kill_all()
         now = time.time()
         self._ledger.closing = True
         for pool_id in list(self._ledger.pools()):
             self._carry_out(self._ledger.handle(PoolLost(pool_id, "was ended", None), now))
         self._carry_out(self._ledger.fail_waiting(codes.ENGINE_FAILED, message, now))
+        self._report()
 
     def _wait(self) -> None:
-        wanted = {*self._provider.descriptors(), self._inbox.fileno()}
-        if wanted != self._polled:
-            self._poll_also(wanted)
+        blocks = self._provider.descriptors()
+        if blocks != self._blocks_polled:
+            self._poll_blocks(blocks)
         due = self._timers.next()
         wait_ms = None if due is None else int(max(0.0, due - time.monotonic()) * 1000) + 1
-        self._ready = {descriptor for descriptor, _ in self._poller.poll(wait_ms)}
+        if self._router.pending():
+            wait_ms = 0
+        self._ready = {descriptor for descriptor, _ in self._poll.poll(wait_ms)}
 
-    def _poll_also(self, wanted: set[int]) -> None:
-        for descriptor in self._polled - wanted:
-            self._poller.unregister(descriptor)
-        for descriptor in wanted - self._polled:
-            self._poller.register(descriptor, zmq.POLLIN)
-        self._polled = wanted
+    def _poll_blocks(self, descriptors: Sequence[int]) -> None:
+        for descriptor in set(self._blocks_polled) - set(descriptors):
+            self._poll.unregister(descriptor)
+        for descriptor in set(descriptors) - set(self._blocks_polled):
+            self._poll.register(descriptor, select.POLLIN)
+        self._blocks_polled = descriptors
 
     def _take_commands(self) -> None:
         if self._inbox.fileno() in self._ready:
@@ -138,47 +165,30 @@ class Interchange:
                 self._obey(command)
 
     def _drain_socket(self) -> None:
-        for peer, message in self._router.messages():
+        for peer, message in self._router.messages(self._ready):
             try:
                 self._hear(peer, message)
             except WireError as error:
-                log.warning("a peer of the interchange sent something else: %s", error)
-
-    def _bury_blocks(self) -> None:
-        if self._ready.isdisjoint(self._provider.descriptors()):
-            return
-        for ended in self._provider.ended():
-            members = self._members(ended.block_id)
-            if all(self._pools[pool_id].gone for pool_id in members):
-                self._bury(ended)
-                continue
-            self._late[ended.block_id] = ended
-            self._timers.set(f"late:{ended.block_id}", time.monotonic() + _LATE_S)
-            for pool_id in members:
-                self._feed(PoolHeld(pool_id))
+                self._router.noise.note(GARBAGE, f"{peer}: {error}", time.monotonic())
 
     def _watch_time(self, now: float) -> None:
         for name in self._timers.expired(now):
             match name.split(":"):
-                case ["beat"]:
-                    self._timers.set("beat", now + self._plan.heartbeat_period)
-                    self._to_all(talk.order("beat", time.time()))
+                case ["awaited"]:
+                    self._feed(AwaitOver(None))
                 case ["silent", pool_id]:
                     self._check_heard(pool_id, now)
-                case ["idle", pool_id]:
-                    self._end_if_idle(pool_id)
-                case ["drain", pool_id]:
-                    self._drain(pool_id)
-                case ["late", block_id]:
-                    self._bury(self._late.pop(block_id))
-                case ["stop"]:
-                    self._stop_blocks(now)
-                case ["kill"]:
-                    for block_id in self._blocks.all:
-                        self._provider.kill(block_id)
+                case _:
+                    self._keeper.due(name, now)
 
     def _place(self) -> None:
-        instructions = self._ledger.place()
+        """Until nothing more can go: what may not leave makes room, and nobody else will say so."""
+        while not self._place_once():
+            pass
+
+    def _place_once(self) -> bool:
+        """Whether all could leave that had room."""
+        instructions = self._ledger.place(time.time())
         starting = [
             task.task_id
             for instruction in instructions
@@ -186,149 +196,127 @@ class Interchange:
             for task in instruction.tasks
         ]
         try:
-            if starting:
+            if starting and self._plan.outlives:
+                self._callbacks.starting(starting, self._pools_of(instructions))
+            elif starting:
                 self._callbacks.starting(starting)
         except EngineError as error:
             self._feed(Unplaced(starting, codes.ENGINE_FAILED, str(error)))
-            instructions = [one for one in instructions if not isinstance(one, Place)]
+            self._carry_out([one for one in instructions if not isinstance(one, Place)])
+            return False
         self._carry_out(instructions)
+        return True
 
-    def _scale(self) -> None:
-        if self._closing:
-            return
-        for block_id in self._blocks.wanted(self._ledger.waiting, self._ledger.placed):
-            self._start_block(block_id)
+    @staticmethod
+    def _pools_of(instructions: Sequence[Instruction]) -> list[str]:
+        """The pool of each task that is to be placed."""
+        places = [one for one in instructions if isinstance(one, Place)]
+        return [place.pool_id for place in places for _ in place.tasks]
 
-    def _note_status(self) -> None:
-        self._inbox.status = EngineStatus(
-            self._ledger.waiting,
-            self._ledger.placed,
-            self._scheduler.workers,
-            {"blocks": len(self._blocks.all), "node_pools": len(self._pools)},
-        )
+    def _tell_changes(self) -> None:
+        detail = self._keeper.detail()
+        if detail is not self._told:
+            self._told = detail
+            self._callbacks.changed()
 
     def _obey(self, command: Command) -> None:
         if isinstance(command, Close):
             self._close(command.grace_s)
             return
-        if isinstance(command, Submitted) and self._blocks.given_up:
-            self._blocks.try_again()
+        if isinstance(command, Safe):
+            self._send_receipts(self._receipts.safe(command.task_ids))
+            return
         self._feed(command)
 
     def _close(self, grace_s: float) -> None:
         self._closing = True
         self._ledger.closing = True
-        for block_id in self._blocks.all - {pool.block_id for pool in self._pools.values()}:
+        self._feed(AwaitOver(None))
+        for block_id in self._blocks.all - {peer.block_id for peer in self._peers.all()}:
             self._provider.kill(block_id)
-        for pool in self._pools.values():
-            self._blocks.leaving(pool.block_id)
+        for peer in self._peers.all():
+            self._blocks.leaving(peer.block_id)
         self._to_all(talk.order("drain"))
         self._timers.set("stop", time.monotonic() + grace_s)
 
-    def _stop_blocks(self, now: float) -> None:
-        for pool in self._pools.values():
-            pool.reason = "was stopped with the endpoint before the task had ended"
-            self._provider.stop(pool.block_id)
-        self._timers.set("kill", now + _END_S)
-
-    def _hear(self, pool_id: str, message: Sequence[bytes]) -> None:
+    def _hear(self, pool_id: str, message: Sequence[Piece]) -> None:
         said = talk.hear(pool_id, message)
         now = time.monotonic()
         if isinstance(said, talk.Hello):
             self._welcome(pool_id, said, now)
-            return
-        pool = self._pools.get(pool_id)
-        if pool is None:
-            raise WireError(f"{pool_id!r} has not said hello")
-        pool.heard = now
+        elif pool_id in self._peers or not self._plan.outlives:
+            self._hear_peer(pool_id, said, now)
+        else:
+            self._hear_stranger(pool_id, said)
+
+    def _hear_peer(self, pool_id: str, said: talk.FromPool, now: float) -> None:
+        peer = self._peers.heard(pool_id, now)
         match said:
             case Finished():
-                self._feed(said)
-                self._watch_idle(pool_id, now)
+                self._take_results(said)
+                self._keeper.watch_idle(pool_id, now)
             case Started() | Returned():
                 self._feed(said)
+            case talk.Beat(at):
+                self._router.send(pool_id, talk.order("beat", at))
             case talk.Gone(reason):
                 log.info("node pool %s ends: %s", pool_id, reason)
-                pool.reason = pool.reason or f"ended: {reason}"
-                pool.gone = True
+                peer.reason = peer.reason or f"ended: {reason}"
+                peer.gone = True
+                self._keeper.gone(pool_id)
+
+    def _hear_stranger(self, pool_id: str, said: talk.FromPool) -> None:
+        """A pool that has been counted as lost shall end; any other may be of an earlier process.
+
+        What the other has said is lost by this, and said again after its hello.
+        """
+        if not self._peers.was_lost(pool_id):
+            self._router.send(pool_id, talk.order("who"))
+            return
+        if isinstance(said, Finished):
+            self._feed(Late(said.results))
+        self._router.send(pool_id, talk.order("stop"))
+
+    def _take_results(self, said: Finished) -> None:
+        instructions = self._ledger.handle(said, time.time())
+        self._carry_out(instructions)
+        if self._plan.outlives:
+            reports = [one.results for one in instructions if isinstance(one, Report)]
+            reported = [result.task_id for results in reports for result in results]
+            came = [result.task_id for result in said.results]
+            self._send_receipts(self._receipts.came(said.pool_id, came, reported))
+
+    def _send_receipts(self, due: Mapping[str, list[str]]) -> None:
+        for pool_id, task_ids in due.items():
+            self._router.send(pool_id, talk.order("received", task_ids))
 
     def _welcome(self, pool_id: str, hello: talk.Hello, now: float) -> None:
+        if self._plan.outlives and pool_id in self._peers:
+            return  # it was asked more than once
+        try:
+            self._peers.welcome(pool_id, hello, self._blocks.all, now)
+        except WireError:
+            if self._plan.outlives:
+                self._router.send(pool_id, talk.order("stop"))
+            raise
         info = hello.info
-        if hello.protocol != frames.PROTOCOL or info.pool_id != pool_id:
-            raise WireError(f"hello of {info.pool_id!r}, protocol {hello.protocol}")
-        if info.block_id not in self._blocks.all or pool_id in self._pools:
-            raise WireError(f"hello of {pool_id!r}, which is not expected")
-        if info.workers < 1 or info.credit < 1:
-            raise WireError(f"hello of {pool_id!r} without workers or credit")
         log.info("node pool %s is up on %s, %d workers", pool_id, info.node, info.workers)
-        self._pools[pool_id] = _Pool(info.block_id, info.node, now)
-        self._timers.set(f"silent:{pool_id}", now + self._plan.heartbeat_threshold)
-        if self._plan.drain_period is not None:
-            self._timers.set(f"drain:{pool_id}", now + self._plan.drain_period)
-        self._blocks.came_up(info.block_id)
-        self._feed(PoolUp(pool_id, info.workers, info.credit))
-        self._watch_idle(pool_id, now)
-        if self._closing:
-            self._provider.stop(info.block_id)
+        up = PoolUp(
+            pool_id,
+            info.workers,
+            info.credit,
+            nodes=info.nodes,
+            ends_at=info.ends_at,
+            holds=info.holds,
+            placed=info.placed,
+        )
+        self._feed(up)
+        self._keeper.joined(pool_id, now)
 
     def _check_heard(self, pool_id: str, now: float) -> None:
-        pool = self._pools[pool_id]
-        due = pool.heard + self._plan.heartbeat_threshold
-        if due > now:
-            self._timers.set(f"silent:{pool_id}", due)
-            return
-        log.warning("node pool %s is silent; ending it", pool_id)
-        pool.reason = (
-            f"has been silent for {self._plan.heartbeat_threshold:g} seconds and was ended"
-        )
-        self._provider.kill(pool.block_id)
-
-    def _watch_idle(self, pool_id: str, now: float) -> None:
-        if self._scheduler.held(pool_id) == 0:
-            self._timers.set(f"idle:{pool_id}", now + self._plan.max_idle_s)
-
-    def _end_if_idle(self, pool_id: str) -> None:
-        idle = self._scheduler.held(pool_id) == 0
-        if idle and not self._closing and self._blocks.may_shrink():
-            self._drain(pool_id)
-
-    def _drain(self, pool_id: str) -> None:
-        """Let it end what it runs, then itself; what it has not begun comes back."""
-        self._feed(PoolHeld(pool_id))
-        self._blocks.leaving(self._pools[pool_id].block_id)
-        self._router.send(pool_id, talk.order("drain"))
-
-    def _start_block(self, block_id: str) -> None:
-        command = self._plan.command(block_id)
-        try:
-            self._provider.start(block_id, command, self._plan.environment)
-        except OSError as error:
-            self._bury(Ended(block_id, f"could not be started: {error}", "", exact=True))
-
-    def _bury(self, ended: Ended) -> None:
-        self._blocks.ended(ended.block_id)
-        members = self._members(ended.block_id)
-        for pool_id in members:
-            pool = self._pools.pop(pool_id)
-            reason = f"on {pool.node} {pool.reason or ended.how}"
-            begun = read_begun(self._plan.directory, pool_id) if ended.exact else None
-            self._feed(PoolLost(pool_id, reason, begun))
-            self._timers.clear(f"silent:{pool_id}")
-            self._timers.clear(f"idle:{pool_id}")
-            self._timers.clear(f"drain:{pool_id}")
-        if not members and not self._closing:
-            log.warning("the node pool of block %s %s: %s", ended.block_id, ended.how, ended.stderr)
-            self._give_up(ended)
-
-    def _members(self, block_id: str) -> list[str]:
-        return [pool_id for pool_id, pool in self._pools.items() if pool.block_id == block_id]
-
-    def _give_up(self, ended: Ended) -> None:
-        if not self._blocks.given_up or self._blocks.up:
-            return
-        message = f"No node pool came up; the last one {ended.how}. It wrote: {ended.stderr}"
-        message = message[: limits.USER_MESSAGE]
-        self._carry_out(self._ledger.fail_waiting(codes.ENGINE_FAILED, message, time.time()))
+        if self._peers.is_silent(pool_id, now):
+            log.warning("node pool %s is silent; ending it", pool_id)
+            self._keeper.silent(pool_id)
 
     def _feed(self, event: Event) -> None:
         self._carry_out(self._ledger.handle(event, time.time()))
@@ -342,26 +330,42 @@ class Interchange:
                     self._router.send(pool_id, talk.order("cancel", task_ids))
                 case Recall(pool_id, task_ids):
                     self._router.send(pool_id, talk.order("recall", task_ids))
-                case Report(results):
-                    self._callbacks.ended(results)
-                case Tell(changes):
+                case Report():
+                    self._reports.append(instruction)
+                case Tell(changes, pool_id):
+                    self._locate(pool_id, changes)
                     self._callbacks.moved(changes)
+                case Lost(task_ids):
+                    self._callbacks.lost(task_ids)
+                case Release(task_ids):
+                    self._callbacks.released(task_ids)
+
+    def _report(self) -> None:
+        """After placing: node pools wait for tasks, while nobody waits for a turn's results."""
+        if not self._reports:
+            return
+        reports, self._reports = self._reports, []
+        for report in reports:
+            self._locate(report.pool_id, report.results)
+        self._callbacks.ended([result for report in reports for result in report.results])
+
+    def _locate(self, pool_id: str, of: Sequence[Result | StateChange]) -> None:
+        if pool_id:
+            self._callbacks.located(pool_id, [each.task_id for each in of])
 
     def _send_tasks(self, pool_id: str, place: Place) -> None:
         if place.functions:
             self._router.send(pool_id, talk.functions(place))
-        for at in range(0, len(place.tasks), limits.BATCH_TASKS):
-            self._router.send(pool_id, talk.tasks(place.tasks[at : at + limits.BATCH_TASKS]))
+        for batch in talk.batches(place.tasks):
+            self._router.send(pool_id, talk.tasks(batch, place.specs))
 
     def _to_all(self, message: list[bytes]) -> None:
-        for pool_id in self._pools:
+        for pool_id in self._peers:
             self._router.send(pool_id, message)
 
 
-def read_begun(directory: str, pool_id: str) -> int | None:
-    """How many tasks a dead pool had handed to workers, see :class:`mep.worker.begun`."""
-    try:
-        with open(os.path.join(directory, "begun", pool_id), "rb") as file:
-            return int.from_bytes(file.read(8), "little")
-    except OSError:
-        return None
+def dispatcher_of(plan: Plan) -> Dispatcher[Entry]:
+    """The policy of the engine."""
+    if plan.mpi is None:
+        return Slots(plan.prefetch)
+    return Packing(plan.mpi.nodes, plan.mpi.workers, plan.mpi.max_passes)

@@ -1,19 +1,23 @@
 """Which node pool gets the next task. Pure: no sockets, no clock, no tasks.
 
 A pool has as many slots as workers, and a prefetch on top: tasks that wait at the pool for the
-moment a worker is free. Workers are filled first, in turn over all pools; prefetch after that.
+moment a worker is free. Workers are filled first, in turn over all pools; prefetch after that, and
+only up to so many bytes of arguments, that large ones wait here and not in the memory of a node.
 Nothing here looks at all pools, so a thousand idle ones cost nothing.
 """
 
-from collections import OrderedDict
+import math
+from collections import OrderedDict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 QUICK_S = 0.005
 """Tasks that end within this time gain from a longer prefetch: it doubles."""
 SLOW_S = 0.050
 """A task that takes longer would hold up those behind it: prefetch falls back to one."""
+STOCK_BYTES = 16 * 1024 * 1024
+"""A pool whose waiting tasks have so many bytes of arguments gets no more of them."""
 _LOOK_AT = 64
 """Idle pools counted for one recall."""
 
@@ -23,13 +27,32 @@ class _Pool:
     workers: int
     credit: int
     prefetch: int
+    ends_at: float = math.inf
     held: int = 0
     holding: bool = False
     recalling: bool = False
+    stock: deque[int] = field(default_factory=deque)
+    """The sizes of the tasks that wait there, in the order in which they go to its workers."""
+    stock_bytes: int = 0
 
     @property
-    def window(self) -> int:
-        return min(self.workers + self.prefetch, self.credit)
+    def has_room(self) -> bool:
+        """Whether one more task may wait there."""
+        window = min(self.workers + self.prefetch, self.credit)
+        return self.workers <= self.held < window and self.stock_bytes < STOCK_BYTES
+
+    def add(self, size: int) -> None:
+        """It has one more task."""
+        self.held += 1
+        if self.held > self.workers:
+            self.stock.append(size)
+            self.stock_bytes += size
+
+    def remove(self, tasks: int) -> None:
+        """So many have ended or come back, whichever: as many others have gone to workers."""
+        self.held -= tasks
+        while len(self.stock) > max(self.held - self.workers, 0):
+            self.stock_bytes -= self.stock.popleft()
 
 
 class Scheduler:
@@ -49,9 +72,10 @@ class Scheduler:
         self._stocked: set[str] = set()
         self.workers = 0
 
-    def join(self, pool_id: str, workers: int, credit: int) -> None:
-        """A pool has come up."""
-        self._pools[pool_id] = _Pool(workers, credit, self._prefetch)
+    def join(self, pool_id: str, workers: int, credit: int, ends_at: float | None = None) -> None:
+        """A pool has come up, whose job ends at this epoch time."""
+        end = math.inf if ends_at is None else ends_at
+        self._pools[pool_id] = _Pool(workers, credit, self._prefetch, end)
         self.workers += workers
         self._file(pool_id)
 
@@ -67,20 +91,36 @@ class Scheduler:
         self._pools[pool_id].holding = True
         self._file(pool_id)
 
-    def take(self) -> str | None:
-        """Reserve a slot for one task, and name its pool; None when all are full."""
+    def take(self, size: int = 0) -> str | None:
+        """Reserve a slot for one task of so many bytes, and name its pool; None: all are full."""
         ring = self._idle or self._spare
         if not ring:
             return None
         pool_id = next(iter(ring))
         ring.move_to_end(pool_id)
-        self._pools[pool_id].held += 1
+        self._pools[pool_id].add(size)
         self._file(pool_id)
         return pool_id
 
+    def adopt(self, pool_id: str) -> None:
+        """Count a task that this pool has and was not given here."""
+        self._pools[pool_id].add(0)
+        self._file(pool_id)
+
+    def take_until(self, end: float) -> str | None:
+        """As :meth:`take`, a free worker of a pool that lives until then; looks at all of them."""
+        for pool_id in self._idle:
+            pool = self._pools[pool_id]
+            if pool.ends_at >= end:
+                self._idle.move_to_end(pool_id)
+                pool.add(0)
+                self._file(pool_id)
+                return pool_id
+        return None
+
     def free(self, pool_id: str, tasks: int) -> None:
         """So many tasks of this pool have ended or come back."""
-        self._pools[pool_id].held -= tasks
+        self._pools[pool_id].remove(tasks)
         self._file(pool_id)
 
     def learn(self, pool_id: str, longest_s: float) -> None:
@@ -122,9 +162,9 @@ class Scheduler:
 
     def _file(self, pool_id: str) -> None:
         pool = self._pools[pool_id]
-        open_ = not pool.holding
-        _set(self._idle, pool_id, open_ and pool.held < min(pool.workers, pool.credit))
-        _set(self._spare, pool_id, open_ and pool.workers <= pool.held < pool.window)
+        idle = pool.held < min(pool.workers, pool.credit) and not pool.holding
+        _set(self._idle, pool_id, idle)
+        _set(self._spare, pool_id, not idle and pool.has_room and not pool.holding)
         if pool.held > pool.workers:
             self._stocked.add(pool_id)
         else:

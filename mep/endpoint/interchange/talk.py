@@ -1,7 +1,8 @@
 """Instructions to frames, frames to events: our half of :mod:`mep.wire.frames`. Pure."""
 
-from collections.abc import Sequence
-from typing import Any
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import msgspec
 
@@ -11,8 +12,10 @@ from mep.endpoint.interchange.events import (
     Returned,
     Started,
 )
-from mep.wire import frames
+from mep.wire import frames, limits
 from mep.wire.codec import WireError
+from mep.wire.frames import Piece
+from mep.wire.strategies import strategy_id
 from mep.wire.tasks import Failure, Outcome, Result, Task
 
 
@@ -30,6 +33,10 @@ class HelloInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     python: str
     workers: int
     credit: int
+    holds: tuple[str, ...] = ()
+    ends_at: float | None = None
+    nodes: tuple[str, ...] = ()
+    placed: dict[str, tuple[str, ...]] = {}
 
 
 class Hello(_Header, frozen=True, tag="hello"):
@@ -62,7 +69,7 @@ class _ReturnedHeader(_Header, frozen=True, tag="returned"):
 
 
 class Beat(_Header, frozen=True, tag="beat"):
-    """A pool lives."""
+    """A pool lives; it is answered with the same time."""
 
     at: float
 
@@ -80,7 +87,7 @@ _encode = msgspec.json.Encoder().encode
 FromPool = Hello | Beat | Gone | Started | Finished | Returned
 
 
-def hear(pool_id: str, message: Sequence[bytes]) -> FromPool:
+def hear(pool_id: str, message: Sequence[Piece]) -> FromPool:
     """What a pool said.
 
     Raises:
@@ -104,11 +111,12 @@ def hear(pool_id: str, message: Sequence[bytes]) -> FromPool:
     return head
 
 
-def _result(item: _ResultItem, payload: bytes) -> Result:
+def _result(item: _ResultItem, payload: Piece) -> Result:
+    body = cast("bytes", payload)  # nobody on the way does more with it than write it somewhere
     failure = None
     if item.outcome != "success":
         failure = Failure(item.code, item.message, item.traceback)
-    return Result(item.task_id, item.outcome, payload, failure, item.began, item.ended)
+    return Result(item.task_id, item.outcome, body, failure, item.began, item.ended)
 
 
 def functions(place: Place) -> list[bytes]:
@@ -117,19 +125,46 @@ def functions(place: Place) -> list[bytes]:
     return [head, *(function.body for function in place.functions)]
 
 
-def tasks(batch: Sequence[Task]) -> list[bytes]:
-    """The frames with some tasks."""
-    head = _encode(["tasks", [(task.task_id, task.function_id, 0, _spec(task)) for task in batch]])
+def batches(all_tasks: Sequence[Task]) -> Iterator[list[Task]]:
+    """These tasks in messages of bounded size; a single task may exceed it."""
+    batch: list[Task] = []
+    size = 0
+    for task in all_tasks:
+        if batch and (len(batch) == limits.BATCH_TASKS or size > limits.BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(task)
+        size += len(task.payload)
+    if batch:
+        yield batch
+
+
+def tasks(batch: Sequence[Task], specs: Mapping[str, Mapping[str, Any]]) -> list[bytes]:
+    """The frames with some tasks; `specs`: what is added to the ``spec`` of a task, by its id."""
+    items = [(task.task_id, task.function_id, 0, _spec(task, specs)) for task in batch]
+    head = _encode(["tasks", items])
     return [head, *(task.payload for task in batch)]
 
 
 def order(kind: str, *fields: Any) -> list[bytes]:
-    """The frames of ``cancel``, ``recall``, ``drain``, ``stop`` or ``beat``."""
+    """The frames of an order without payload."""
     return [_encode([kind, *fields])]
 
 
-def _spec(task: Task) -> dict[str, Any]:
-    spec: dict[str, Any] = {}
+def _spec(task: Task, specs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    spec = dict(specs.get(task.task_id, ())) if specs else {}
     if task.result_serializers:
-        spec["serializers"] = task.result_serializers
+        spec["serializers"] = _ids(task.result_serializers)
     return spec
+
+
+@functools.lru_cache(maxsize=64)
+def _ids(names: tuple[str, ...]) -> tuple[str, ...]:
+    """By id, as workers know them; of one that is unknown the worker says so."""
+    ids = []
+    for name in names:
+        try:
+            ids.append(strategy_id(name))
+        except ValueError:
+            ids.append(name)
+    return tuple(ids)

@@ -23,8 +23,8 @@ from mep.endpoint.interchange.events import (
     Tell,
     Unplaced,
 )
-from mep.endpoint.interchange.ledger import Ledger
-from mep.endpoint.interchange.scheduler import Scheduler
+from mep.endpoint.interchange.ledger import FREE_LOSSES, Ledger
+from mep.endpoint.interchange.slots import Slots
 from mep.wire import codes
 from mep.wire.tasks import Failure, Function, Result, Task
 
@@ -44,10 +44,10 @@ def lost(task_id):
 
 
 def ledger_with(*task_ids, retries=0, prefetch=0, workers=2, credit=100):
-    ledger = Ledger(Scheduler(prefetch), retries)
+    ledger = Ledger(Slots(prefetch), retries)
     ledger.handle(Submitted([F], [task(i) for i in task_ids]), 0.0)
     ledger.handle(PoolUp("p", workers, credit), 0.0)
-    return ledger, ledger.place()
+    return ledger, ledger.place(1.0)
 
 
 def ids(instructions, kind):
@@ -66,10 +66,10 @@ def ids(instructions, kind):
 
 
 def test_tasks_wait_for_a_pool_and_say_so():
-    ledger = Ledger(Scheduler(0), 0)
+    ledger = Ledger(Slots(0), 0)
     told = ledger.handle(Submitted([F], [task("a")]), 5.0)
     assert ids(told, Tell) == [("a", "waiting-for-nodes")]
-    assert ledger.place() == []
+    assert ledger.place(1.0) == []
     assert (ledger.waiting, ledger.placed) == (1, 0)
 
 
@@ -78,7 +78,7 @@ def test_a_pool_gets_what_its_workers_take_and_the_function_once():
     assert placed == [Place("p", [F], [task("a"), task("b")])]
     ended = ledger.handle(Finished("p", [ok("a")]), 1.0)
     assert ids(ended, Report) == [("a", "success", "")]
-    assert ledger.place() == [Place("p", [], [task("c")])]
+    assert ledger.place(1.0) == [Place("p", [], [task("c")])]
 
 
 def test_a_second_result_and_a_second_submit_are_dropped():
@@ -90,7 +90,7 @@ def test_a_second_result_and_a_second_submit_are_dropped():
 
 
 def test_a_function_that_never_came_fails_its_task():
-    ledger = Ledger(Scheduler(0), 0)
+    ledger = Ledger(Slots(0), 0)
     told = ledger.handle(Submitted([], [task("a", "unknown")]), 1.0)
     assert ids(told, Report) == [("a", "failed", codes.DESERIALIZATION_FAILED)]
 
@@ -103,14 +103,57 @@ def test_started_is_told_once():
 
 def test_a_lost_pool_requeues_what_had_not_begun_in_order():
     ledger, _ = ledger_with("a", "b", "c", "d", workers=2, prefetch=2)
-    told = ledger.handle(PoolLost("p", "was ended by signal 9 (SIGKILL)", begun=2), 2.0)
+    told = ledger.handle(PoolLost("p", "was ended by signal 9 (SIGKILL)", begun=range(2)), 2.0)
     assert ids(told, Report) == [
         ("a", "failed", codes.WORKER_LOST),
         ("b", "failed", codes.WORKER_LOST),
     ]
     assert ids(told, Tell) == [("c", "waiting-for-nodes"), ("d", "waiting-for-nodes")]
     ledger.handle(PoolUp("q", 4, 4), 3.0)
-    assert ids(ledger.place(), Place) == ["c", "d"]
+    assert ids(ledger.place(1.0), Place) == ["c", "d"]
+
+
+def lose_by_walltime(ledger, number):
+    ledger.handle(PoolLost(f"p{number}", "ended with its job", None, by_walltime=True), 2.0)
+    ledger.handle(PoolUp(f"p{number + 1}", 1, 1), 3.0)
+    return ledger.place(3.0)
+
+
+def on_first_pool(retries):
+    ledger = Ledger(Slots(0), retries)
+    ledger.handle(Submitted([F], [task("a")]), 0.0)
+    ledger.handle(PoolUp("p0", 1, 1), 0.0)
+    ledger.place(0.0)
+    return ledger
+
+
+def test_the_end_of_a_blocks_walltime_costs_no_retry_a_few_times():
+    ledger = on_first_pool(retries=1)
+    for number in range(FREE_LOSSES + 1):
+        assert ids(lose_by_walltime(ledger, number), Place) == ["a"], number
+    last = PoolLost(f"p{FREE_LOSSES + 1}", "ended with its job", None, by_walltime=True)
+    assert ids(ledger.handle(last, 2.0), Report) == [("a", "failed", codes.WORKER_LOST)]
+
+
+def test_where_nothing_may_run_twice_the_end_of_a_walltime_is_the_end():
+    ledger = on_first_pool(retries=0)
+    told = ledger.handle(PoolLost("p0", "x", None, by_walltime=True), 2.0)
+    assert ids(told, Report) == [("a", "failed", codes.WORKER_LOST)]
+
+
+def test_what_a_lost_job_wrote_comes_with_its_tasks():
+    ledger = on_first_pool(retries=0)
+    told = ledger.handle(PoolLost("p0", "ended", None, stderr="slurmstepd: killed"), 2.0)
+    (report,) = [one for one in told if isinstance(one, Report)]
+    assert report.results[0].failure.traceback == "slurmstepd: killed"
+
+
+def test_what_had_begun_need_not_have_come_first():
+    ledger, _ = ledger_with("a", "b", "c", "d", workers=2, prefetch=2)
+    told = ledger.handle(PoolLost("p", "died", begun={0, 2}), 2.0)
+    assert [task_id for task_id, *_ in ids(told, Report)] == ["a", "c"]
+    ledger.handle(PoolUp("q", 4, 4), 3.0)
+    assert ids(ledger.place(1.0), Place) == ["b", "d"]
 
 
 def test_a_pool_lost_without_a_count_may_have_begun_everything():
@@ -122,7 +165,7 @@ def test_a_pool_lost_without_a_count_may_have_begun_everything():
 def test_a_started_task_has_begun_whatever_the_count_says():
     ledger, _ = ledger_with("a")
     ledger.handle(Started("p", [("a", 1.0)]), 1.0)
-    told = ledger.handle(PoolLost("p", "died", begun=0), 2.0)
+    told = ledger.handle(PoolLost("p", "died", begun=range(0)), 2.0)
     assert ids(told, Report) == [("a", "failed", codes.WORKER_LOST)]
 
 
@@ -130,7 +173,7 @@ def test_retries_are_counted():
     ledger, _ = ledger_with("a", retries=1)
     told = ledger.handle(Finished("p", [lost("a")]), 1.0)
     assert ids(told, Tell) == [("a", "waiting-for-nodes")]
-    assert ids(ledger.place(), Place) == ["a"]
+    assert ids(ledger.place(1.0), Place) == ["a"]
     told = ledger.handle(Finished("p", [lost("a")]), 1.0)
     assert ids(told, Report) == [("a", "failed", codes.WORKER_LOST)]
 
@@ -149,7 +192,7 @@ def test_a_cancelled_task_is_not_run_again():
     ledger.handle(CancelAsked(["a", "b"]), 1.0)
     told = ledger.handle(Returned("p", ["b"]), 1.0)
     assert ids(told, Report) == [("b", "cancelled", codes.CANCELLED)]
-    told = ledger.handle(PoolLost("p", "died", begun=1), 1.0)
+    told = ledger.handle(PoolLost("p", "died", begun=range(1)), 1.0)
     assert ids(told, Report) == [("a", "cancelled", codes.CANCELLED)]
 
 
@@ -162,10 +205,10 @@ def test_a_result_that_was_faster_than_the_cancel_counts():
 def test_idle_workers_get_what_waits_at_another_pool():
     ledger, _ = ledger_with("a", "b", "c", "d", workers=1, prefetch=3)
     ledger.handle(PoolUp("q", 2, 10), 1.0)
-    assert ids(ledger.place(), Recall) == ["d", "c"]
-    assert ledger.place() == []
+    assert ids(ledger.place(1.0), Recall) == ["d", "c"]
+    assert ledger.place(1.0) == []
     ledger.handle(Returned("p", ["c", "d"]), 1.0)
-    (placed,) = ledger.place()
+    (placed,) = ledger.place(1.0)
     assert (placed.pool_id, [t.task_id for t in placed.tasks]) == ("q", ["c", "d"])
 
 
@@ -173,31 +216,31 @@ def test_a_held_pool_gets_nothing():
     ledger, _ = ledger_with()
     ledger.handle(PoolHeld("p"), 1.0)
     ledger.handle(Submitted([F], [task("a")]), 1.0)
-    assert ledger.place() == []
+    assert ledger.place(1.0) == []
 
 
 def test_tasks_that_may_not_leave_end_and_leave_no_trace_at_the_pool():
     ledger, _ = ledger_with()
     ledger.handle(Submitted([F], [task("a"), task("b")]), 1.0)
-    assert ids(ledger.place(), Place) == ["a", "b"]
+    assert ids(ledger.place(1.0), Place) == ["a", "b"]
     told = ledger.handle(Unplaced(["a", "b"], codes.ENGINE_FAILED, "disk full"), 1.0)
     assert ids(told, Report) == [
         ("a", "failed", codes.ENGINE_FAILED),
         ("b", "failed", codes.ENGINE_FAILED),
     ]
     ledger.handle(Submitted([F], [task("c")]), 2.0)
-    assert ledger.place() == [Place("p", [F], [task("c")])]
-    told = ledger.handle(PoolLost("p", "died", begun=0), 3.0)
+    assert ledger.place(1.0) == [Place("p", [F], [task("c")])]
+    told = ledger.handle(PoolLost("p", "died", begun=range(0)), 3.0)
     assert ids(told, Tell) == [("c", "waiting-for-nodes")]
 
 
 def test_closing_places_and_retries_nothing():
     ledger, _ = ledger_with("a", "b", retries=3, workers=1)
     ledger.closing = True
-    told = ledger.handle(PoolLost("p", "was stopped", begun=1), 1.0)
+    told = ledger.handle(PoolLost("p", "was stopped", begun=range(1)), 1.0)
     assert ids(told, Report) == [("a", "failed", codes.WORKER_LOST)]
     ledger.handle(PoolUp("q", 1, 1), 1.0)
-    assert ledger.place() == []
+    assert ledger.place(1.0) == []
     assert ledger.waiting == 1
 
 
@@ -210,7 +253,7 @@ def test_failing_what_waits_spares_what_is_placed():
 
 def test_an_event_of_an_unknown_pool_is_an_error():
     with pytest.raises(KeyError):
-        Ledger(Scheduler(0), 0).handle(Finished("p", []), 1.0)
+        Ledger(Slots(0), 0).handle(Finished("p", []), 1.0)
 
 
 class _FakePool:
@@ -222,7 +265,8 @@ class _FakePool:
         self.queue = []
         self.running = []
         self.given = 0
-        self.begun = 0
+        self.places = {}
+        self.begun = set()
         self.functions = set()
 
 
@@ -233,7 +277,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.ledger = Ledger(Scheduler(None), self.RETRIES)
+        self.ledger = Ledger(Slots(None), self.RETRIES)
         self.pools = {}
         self.serial = 0
         self.submitted = set()
@@ -249,6 +293,7 @@ class LedgerMachine(RuleBasedStateMachine):
                     pool.functions |= {f.function_id for f in functions}
                     assert {t.function_id for t in tasks} <= pool.functions
                     pool.queue += [t.task_id for t in tasks]
+                    pool.places |= {t.task_id: n for n, t in enumerate(tasks, pool.given)}
                     pool.given += len(tasks)
                     assert len(pool.queue) + len(pool.running) <= pool.credit
                 case CancelAt(pool_id, task_ids):
@@ -290,7 +335,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def place(self):
-        self.obey(self.ledger.place())
+        self.obey(self.ledger.place(1.0))
 
     @precondition(lambda self: self.pools)
     @rule(data=st.data(), told=st.booleans())
@@ -299,8 +344,8 @@ class LedgerMachine(RuleBasedStateMachine):
         pool = self.pools[pool_id]
         fresh = []
         while pool.queue and len(pool.running) < pool.workers:
-            fresh.append(pool.queue.pop(0))
-        pool.begun = pool.given - len(pool.queue)
+            fresh.append(pool.queue.pop(data.draw(st.integers(0, len(pool.queue) - 1))))
+        pool.begun |= {pool.places[i] for i in fresh}
         pool.running += fresh
         self.executions.update(fresh)
         if told:

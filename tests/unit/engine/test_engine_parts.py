@@ -2,7 +2,6 @@
 
 import ast
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -14,8 +13,9 @@ from hypothesis import strategies as st
 from mep.endpoint.engines.base import Surroundings
 from mep.endpoint.engines.plan import Account, plan, pool_environment
 from mep.endpoint.engines.settings import read
+from mep.endpoint.engines.transport import Beside
 from mep.endpoint.interchange import talk
-from mep.endpoint.interchange.blocks import Blocks, Bounds
+from mep.endpoint.interchange.blocks import LONGEST_PAUSE_S, Blocks, Bounds
 from mep.endpoint.interchange.events import (
     Finished,
     Place,
@@ -25,10 +25,10 @@ from mep.endpoint.interchange.events import (
 from mep.endpoint.interchange.scheduler import Scheduler
 from mep.endpoint.interchange.timers import Timers
 from mep.endpoint.providers.local import describe
-from mep.wire import PROTOCOL, frames
+from mep.wire import PROTOCOL, frames, limits
 from mep.wire.codec import WireError
 from mep.wire.tasks import Failure, Function, Result, Task
-from mep.worker import bundle, crew
+from mep.worker import bundle, endings, node
 from mep.worker.channel import Channel
 from mep.worker.recent import Recent
 from mep.worker.worker import CANNOT_SPEAK
@@ -101,41 +101,95 @@ def test_recalls_are_bounded_by_idle_workers_and_asked_for_once():
 def test_blocks_follow_demand_within_their_bounds():
     blocks = Blocks(Bounds(1, 0, 3, 1.0), workers=2)
     assert blocks.first() == ["0"]
-    assert blocks.wanted(2, 0) == []
-    assert blocks.wanted(3, 0) == ["1"]
-    assert blocks.wanted(100, 0) == ["2"]
-    blocks.came_up("0")
+    assert blocks.wanted(2, 0, 0.0) == []
+    assert blocks.wanted(3, 0, 0.0) == ["1"]
+    assert blocks.wanted(100, 0, 0.0) == ["2"]
+    blocks.came_up("0", 2)
     assert blocks.may_shrink()
     blocks.leaving("0")
-    assert blocks.wanted(100, 0) == ["3"]
+    assert blocks.wanted(100, 0, 0.0) == ["3"]
     assert blocks.all == {"0", "1", "2", "3"}
 
 
 def test_one_block_is_asked_for_whatever_the_parallelism():
-    assert Blocks(Bounds(0, 0, 5, 0.0), 4).wanted(1, 0) == ["0"]
+    assert Blocks(Bounds(0, 0, 5, 0.0), 4).wanted(1, 0, 0.0) == ["0"]
 
 
 def test_min_blocks_are_kept():
     blocks = Blocks(Bounds(0, 2, 5, 1.0), 4)
     assert blocks.first() == ["0", "1"]
-    blocks.ended("0")
-    assert blocks.wanted(0, 0) == ["2"]
+    blocks.ended("0", 0.0)
+    assert blocks.wanted(0, 0, 0.0) == ["2"]
+
+
+def failing(blocks, times, now=0.0):
+    for _ in range(times):
+        for block_id in sorted(blocks.all) or blocks.wanted(1, 0, now):
+            blocks.ended(block_id, now)
 
 
 def test_three_blocks_that_fail_in_a_row_are_enough():
     blocks = Blocks(Bounds(1, 0, 1, 1.0), 1)
     blocks.first()
-    for number in range(3):
-        assert not blocks.given_up
-        blocks.ended(str(number))
-        blocks.wanted(1, 0)
-    assert blocks.given_up
-    assert blocks.wanted(1, 0) == []
-    blocks.try_again()
-    assert blocks.wanted(1, 0) == ["3"]
-    blocks.came_up("3")
-    blocks.ended("3")
+    failing(blocks, 2)
     assert not blocks.given_up
+    failing(blocks, 1)
+    assert blocks.given_up
+
+
+def test_after_giving_up_each_attempt_is_one_block_and_pauses_grow():
+    blocks = Blocks(Bounds(3, 2, 9, 1.0), 1)
+    blocks.first()
+    failing(blocks, 1)
+    assert blocks.given_up
+    assert blocks.wanted(0, 0, 100.0) == [], "not even the least, for nobody waits"
+    (probe,) = blocks.wanted(9, 0, 100.0)
+    assert blocks.wanted(9, 0, 100.0) == [], "one at a time"
+    blocks.ended(probe, 100.0)
+    pauses = []
+    for _ in range(9):
+        assert blocks.wanted(9, 0, blocks.try_at - 0.001) == []
+        (probe,) = blocks.wanted(9, 0, blocks.try_at)
+        now = blocks.try_at
+        blocks.ended(probe, now)
+        pauses.append(blocks.try_at - now)
+    assert pauses == sorted(pauses)
+    assert pauses[0] == 10.0
+    assert pauses[-1] == LONGEST_PAUSE_S
+
+
+def test_the_first_pool_to_come_up_ends_the_pauses():
+    blocks = Blocks(Bounds(1, 0, 3, 1.0), 1)
+    blocks.first()
+    failing(blocks, 5)
+    (probe,) = blocks.wanted(9, 0, blocks.try_at)
+    blocks.came_up(probe, 1)
+    assert not blocks.given_up
+    assert len(blocks.wanted(9, 0, 0.0)) == 2
+
+
+def test_blocks_that_do_not_scale():
+    blocks = Blocks(Bounds(2, 0, 5, 1.0, scales=False), 1)
+    assert blocks.first() == ["0", "1"]
+    blocks.came_up("0", 1)
+    assert blocks.wanted(9, 0, 0.0) == []
+    assert not blocks.may_shrink()
+
+
+def test_blocks_of_an_earlier_process_count():
+    blocks = Blocks(Bounds(2, 0, 2, 1.0), 1, first=8)
+    blocks.adopt("7")
+    assert blocks.first() == ["8"]
+    assert blocks.all == {"7", "8"}
+
+
+def test_workers_are_counted_once_a_block_is_up():
+    blocks = Blocks(Bounds(1, 0, 9, 1.0), workers=1)
+    blocks.first()
+    blocks.came_up("0", 4)
+    blocks.came_up("0", 4)
+    assert blocks.wanted(8, 0, 0.0) == []
+    assert len(blocks.wanted(9, 0, 0.0)) == 1
 
 
 def test_timers_tell_the_latest_point_of_each_name():
@@ -177,7 +231,7 @@ def test_what_a_pool_says():
     heard = talk.hear("p", [frames.header("started", [["t", 3, 1.5]])])
     assert heard == Started("p", [("t", 1.5)])
     assert talk.hear("p", [frames.header("returned", ["t"])]) == Returned("p", ("t",))
-    hello = talk.hear("p", [frames.hello("p", "0", "node", 1, "3.11.2", 2, 4)])
+    hello = talk.hear("p", [frames.hello("p", "0", "node", 1, "3.11.2", 2, 4, [])])
     assert isinstance(hello, talk.Hello)
     assert (hello.protocol, hello.info.credit) == (PROTOCOL, 4)
 
@@ -200,7 +254,7 @@ def test_bytes_are_a_message_or_a_wire_error(message):
 
 def test_a_placement_as_a_pool_reads_it():
     task = Task("t", "f", "g", b"args", b"", ("11", "00"))
-    kind, fields = frames.parse(talk.tasks([task])[0])
+    kind, fields = frames.parse(talk.tasks([task], {})[0])
     spec = {"serializers": ["11", "00"]}
     assert (kind, fields) == ("tasks", [[["t", "f", 0, spec]]])
     bodies = talk.functions(Place("p", [Function("f", b"body")], []))
@@ -218,7 +272,7 @@ def test_a_channel_carries_messages_whatever_the_pieces():
     left.setblocking(False)
     right.setblocking(False)
     sender, receiver = Channel(left), Channel(right)
-    big = os.urandom(2_000_000)
+    big = os.urandom(10_000_000)
     sent = [sender.send(frames.header("task", n), body) for n, body in enumerate((b"", big, b"x"))]
     assert sent[0]
     assert not sent[1]
@@ -226,7 +280,8 @@ def test_a_channel_carries_messages_whatever_the_pieces():
     while len(heard) < 3:
         sender.flush()
         receiver.fill()
-        heard += receiver.messages()
+        while (message := receiver.message()) is not None:
+            heard.append(message)
     assert [(m.kind, m.fields, m.payload) for m in heard] == [
         ("task", [0], b""),
         ("task", [1], big),
@@ -268,10 +323,10 @@ def test_pool_and_worker_forget_alike(keys):
 
 
 def test_how_processes_ended_in_words():
-    assert crew.describe(3 << 8) == "exited with status 3 before the function returned"
-    assert "signal 9 (SIGKILL)" in crew.describe(signal.SIGKILL)
-    assert "descriptors" in crew.describe(CANNOT_SPEAK << 8)
-    assert crew.signal_name(63) == "real-time signal"
+    assert endings.describe(3 << 8, "own") == "exited with status 3 before the function returned"
+    assert "signal 9 (SIGKILL)" in endings.describe(signal.SIGKILL, "own")
+    assert "descriptors" in endings.describe(CANNOT_SPEAK << 8, "own")
+    assert endings.signal_name(63) == "real-time signal"
     assert describe(1) == "exited with status 1"
     assert describe(-11) == "was ended by signal 11 (SIGSEGV)"
     assert describe(-63) == "was ended by signal 63"
@@ -289,13 +344,21 @@ AROUND = Surroundings("/home/a/.mep/u", "e", "u", 1000)
 
 
 def test_the_plan_of_an_empty_section():
-    planned = plan(read(None), AROUND, {"A": "b"}, cores=8, memory_gb=16, lifeline=5)
+    planned = plan(
+        read(None),
+        AROUND,
+        {"A": "b"},
+        cores=8,
+        memory_gb=16,
+        lifeline=5,
+        transport=Beside("/home/a/.mep/u"),
+    )
     assert (planned.workers, planned.prefetch, planned.retries) == (8, None, 0)
     assert planned.bounds == Bounds(1, 0, 1, 1.0)
-    *command, told = planned.command("3")
-    assert command[1:] == ["-I", "-m", "mep.worker.pool"]
-    settings = json.loads(told)
-    assert (settings["pool_id"], settings["block_id"], settings["mode"]) == ("3.0", "3", "process")
+    assert planned.command[1:] == ["-I", "-m", "mep.worker.pool"]
+    settings = planned.pool_settings
+    assert settings["mode"] == "process"
+    assert planned.transport.admit("0") == {"ipc": "/home/a/.mep/u"}
     assert settings["working_dir"] == "/home/a/.mep/u/tasks_working_dir"
     assert settings["lifeline"] == 5
     assert settings["prefetch"] > 0
@@ -304,17 +367,21 @@ def test_the_plan_of_an_empty_section():
 
 def test_worker_init_stays_apart_from_the_command():
     section = {"provider": {"worker_init": "module load x; y='$(z)'"}, "prefetch_capacity": 0}
-    planned = plan(read(section), AROUND, {}, cores=2, memory_gb=16, lifeline=None)
-    bash, flag, script, name, *pool = planned.command("0")
+    planned = plan(
+        read(section), AROUND, {}, cores=2, memory_gb=16, lifeline=None, transport=Beside("/d")
+    )
+    bash, flag, script, name, *_pool = planned.command
     assert (bash, flag, name) == ("bash", "-c", "bash")
     assert script == "module load x; y='$(z)'\nexec \"$@\""
-    assert json.loads(pool[-1])["prefetch"] == 0
+    assert planned.pool_settings["prefetch"] == 0
 
 
 def test_threads_and_an_absolute_working_directory():
     section = {"type": "ThreadPoolEngine", "max_workers": 3, "working_dir": "/scratch/a"}
-    planned = plan(read(section), AROUND, {}, cores=2, memory_gb=16, lifeline=None)
-    settings = json.loads(planned.command("0")[-1])
+    planned = plan(
+        read(section), AROUND, {}, cores=2, memory_gb=16, lifeline=None, transport=Beside("/d")
+    )
+    settings = planned.pool_settings
     assert (settings["mode"], settings["max_workers"]) == ("thread", 3)
     assert settings["working_dir"] == "/scratch/a"
 
@@ -331,3 +398,25 @@ def test_what_functions_may_count_on_in_their_environment():
         "HOSTNAME": "node7",
         "X": "1",
     }
+
+
+@given(st.lists(st.integers(0, 3), max_size=12))
+def test_messages_of_tasks_are_of_bounded_size(sizes):
+    quarter = limits.BATCH_BYTES // 4
+    tasks = [Task(str(n), "f", "g", bytes(size * quarter)) for n, size in enumerate(sizes)]
+    batches = list(talk.batches(tasks))
+    assert [task for batch in batches for task in batch] == tasks
+    for batch in batches:
+        assert sum(len(task.payload) for task in batch[:-1]) <= limits.BATCH_BYTES
+
+
+def test_messages_of_tasks_are_of_bounded_number():
+    tasks = [Task(str(n), "f", "g", b"") for n in range(limits.BATCH_TASKS + 1)]
+    assert [len(batch) for batch in talk.batches(tasks)] == [limits.BATCH_TASKS, 1]
+
+
+def test_messages_of_results_are_of_bounded_size():
+    large = ([], bytes(3 * 2**20))
+    assert node.that_fit([([], b"x")] * 50) == 50
+    assert node.that_fit([large] * 5) == 2
+    assert node.that_fit([([], bytes(9 * 2**20)), ([], b"")]) == 1

@@ -10,12 +10,12 @@ from mep.worker.tickets import Tickets, claim
 
 def test_a_number_is_handed_out_once():
     tickets = Tickets()
-    tickets.issue(range(7, 12))
-    assert [claim(tickets.reader), claim(tickets.reader)] == [7, 8]
+    tickets.issue(7, [40, 42, 43, 44, 45])
+    assert [claim(tickets.reader), claim(tickets.reader)] == [(7, 40), (8, 42)]
     assert tickets.take_back() == {9, 10, 11}
     assert tickets.take_back() == set()
-    tickets.issue([12])
-    assert claim(tickets.reader) == 12
+    tickets.issue(12, [43])
+    assert claim(tickets.reader) == (12, 43)
     tickets.close()
 
 
@@ -23,9 +23,9 @@ def test_a_worker_notices_the_end_of_the_pool():
     tickets = Tickets()
     worker = os.dup(tickets.reader)
     tickets.handed_over()
-    tickets.issue([3])
+    tickets.issue(3, [9])
     tickets.close()
-    assert [claim(worker), claim(worker)] == [3, None]
+    assert [claim(worker), claim(worker)] == [(3, 9), None]
     os.close(worker)
 
 

@@ -1,0 +1,97 @@
+"""Tasks that say how long they take, and blocks that have an end."""
+
+import pytest
+
+from mep.endpoint.engines.resources import ResourcesError, read
+from mep.endpoint.interchange.dispatch import Waiter
+from mep.endpoint.interchange.events import PoolUp
+from mep.endpoint.interchange.request import Request
+from mep.endpoint.interchange.slots import Slots
+from mep.wire.tasks import Task
+
+
+def waiter(name, walltime_s=None):
+    return Waiter(Task(name, "f", "group", b""), Request(walltime_s=walltime_s))
+
+
+def placed(slots, now):
+    found = []
+    while (placing := slots.next(now)) is not None:
+        found.append((placing[0].task.task_id, placing[1]))
+    return found
+
+
+def test_no_task_starts_on_a_pool_with_less_time_left():
+    slots = Slots(0)
+    slots.join(PoolUp("short", 4, 4, ends_at=100.0))
+    slots.add(waiter("long", 60.0))
+    slots.add(waiter("quick", 30.0))
+    slots.add(waiter("any"))
+    assert placed(slots, now=50.0) == [("quick", "short"), ("any", "short")]
+    slots.join(PoolUp("next", 1, 1, ends_at=200.0))
+    assert placed(slots, now=60.0) == [("long", "next")]
+
+
+def test_a_pool_without_an_end_has_time_for_all():
+    slots = Slots(0)
+    slots.join(PoolUp("local", 1, 1))
+    slots.add(waiter("long", 1e9))
+    assert placed(slots, now=0.0) == [("long", "local")]
+
+
+def test_a_task_with_a_walltime_is_never_put_behind_another_at_a_pool():
+    slots = Slots(10)
+    slots.join(PoolUp("p", 1, 11, ends_at=100.0))
+    items = [waiter("a", 10.0), waiter("b", 10.0), waiter("c")]
+    for item in items:
+        slots.add(item)
+    assert placed(slots, now=0.0) == [("a", "p"), ("c", "p")]
+    slots.free("p", items[:1])
+    slots.free("p", items[2:])
+    assert placed(slots, now=0.0) == [("b", "p")]
+
+
+def test_those_that_wait_for_time_come_first_come_first_served():
+    slots = Slots(0)
+    slots.join(PoolUp("p", 1, 1, ends_at=100.0))
+    first = waiter("first", 10.0)
+    slots.add(first)
+    assert placed(slots, now=0.0) == [("first", "p")]
+    for name in ("second", "third"):
+        slots.add(waiter(name, 10.0))
+    assert placed(slots, now=0.0) == []
+    slots.free("p", [first])
+    assert placed(slots, now=0.0) == [("second", "p")]
+
+
+def test_one_that_was_cancelled_or_failed_with_the_rest_is_gone():
+    slots = Slots(0)
+    slots.join(PoolUp("p", 2, 2, ends_at=100.0))
+    items = [waiter("a", 500.0), waiter("b", 500.0)]
+    for item in items:
+        slots.add(item)
+    assert placed(slots, now=0.0) == []
+    slots.remove(items[0])
+    assert slots.clear() == [items[1]]
+    slots.join(PoolUp("q", 2, 2))
+    assert placed(slots, now=0.0) == []
+
+
+def test_a_walltime_is_read():
+    assert read(b'{"walltime": 90}').walltime_s == 90
+    assert read(b'{"walltime": null}').walltime_s is None
+    assert read(b'{"walltime": 600}', longest_s=600.0).walltime_s == 600
+
+
+@pytest.mark.parametrize(
+    ("specification", "words"),
+    [
+        (b'{"walltime": "1h"}', "walltime is no number"),
+        (b'{"walltime": true}', "walltime is no number"),
+        (b'{"walltime": 0}', "not above 0"),
+        (b'{"walltime": 601}', "so that none could ever run it"),
+    ],
+)
+def test_a_walltime_that_cannot_be(specification, words):
+    with pytest.raises(ResourcesError, match=words):
+        read(specification, longest_s=600.0)
