@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from mep.endpoint.inheritance import Left, Verdict
 from mep.wire.tasks import Function, Result, StateChange, Task
 
 
@@ -16,11 +17,30 @@ class EngineError(Exception):
     """The engine cannot be brought up or go on; the message is a sentence for the user."""
 
 
+class Starting(Protocol):
+    """See :attr:`Callbacks.starting`."""
+
+    def __call__(self, task_ids: Sequence[str], pool_ids: Sequence[str] = ()) -> None:
+        """`pool_ids`: the node pool of each, where these may outlive this process."""
+
+
+def _ignore(_task_ids: Sequence[str]) -> None:
+    pass
+
+
+def _nothing() -> None:
+    pass
+
+
+def _anywhere(_pool_id: str, _task_ids: Sequence[str]) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Callbacks:
     """What an engine tells its endpoint. Thread-safe; they return at once."""
 
-    starting: Callable[[Sequence[str]], None]
+    starting: Starting
     """Called with task ids *before* they leave for a worker; returns once they stand in the
     ledger on disk. A task that has not been passed to it has not started.
 
@@ -32,6 +52,14 @@ class Callbacks:
     """``running``: a worker has the task. ``waiting-for-nodes`` after ``starting``: no worker has
     had it, or it may run again; it has come back and will be passed to ``starting`` anew."""
     ended: Callable[[Sequence[Result]], None]
+    lost: Callable[[Sequence[str]], None] = _ignore
+    """These have lost their worker and may run again: to be remembered until they end."""
+    released: Callable[[Sequence[str]], None] = _ignore
+    """These, of an earlier process, are not here: the relay shall send them again."""
+    changed: Callable[[], None] = _nothing
+    """Blocks or node pools came, went or changed: the status says more."""
+    located: Callable[[str, Sequence[str]], None] = _anywhere
+    """A worker of this node pool has these, or had them: ``moved`` or ``ended`` follows."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +82,22 @@ class Surroundings:
     user_endpoint_id: str
     max_result: int
     """Bytes of one result payload; more is ``RESULT_TOO_LARGE``."""
+    unencrypted_allowed: bool = False
+    """Whether the site's administrator lets a template switch encryption off."""
     submitted: str = ""
     """Version of the Python that its tasks come from, as ``3.12.3``; empty: not known."""
 
 
 class Engine(Protocol):
     """Runs tasks."""
+
+    def inherit(self, left: Left) -> Verdict:
+        """Take over what an earlier process has left; before :meth:`start`.
+
+        Returns:
+            what becomes of its tasks. Those that are awaited come back through ``ended`` or
+            ``released``.
+        """
 
     def start(self) -> None:
         """Begin; blocks are asked for at once, nothing is waited for.
@@ -70,6 +108,9 @@ class Engine(Protocol):
 
     def submit(self, functions: Sequence[Function], tasks: Sequence[Task]) -> None:
         """Take tasks over. A function is given once, before or with the first task to need it."""
+
+    def safe(self, task_ids: Sequence[str]) -> None:
+        """The results of these tasks are on disk, or at the relay."""
 
     def cancel(self, task_ids: Sequence[str]) -> None:
         """End these tasks, waiting or running; unknown ids are ignored."""

@@ -10,26 +10,33 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+import msgspec
+
+from mep.endpoint.engines import mpi_resources, resources
 from mep.endpoint.engines.base import Callbacks, EngineError, EngineStatus
 from mep.endpoint.engines.plan import Plan
+from mep.endpoint.engines.resources import sort_out
+from mep.endpoint.engines.start_block import readmit_block, start_block
+from mep.endpoint.inheritance import Left, Verdict, judge
 from mep.endpoint.interchange.blocks import Blocks
 from mep.endpoint.interchange.events import (
     CancelAsked,
+    Inherited,
     Submitted,
 )
-from mep.endpoint.interchange.inbox import Close, Command, Inbox
+from mep.endpoint.interchange.inbox import Close, Command, Inbox, Safe
+from mep.endpoint.interchange.request import Request
 from mep.endpoint.providers.base import Provider
 from mep.wire import codes
 from mep.wire.tasks import Failure, Function, Result, Task
 
+if TYPE_CHECKING:
+    from mep.endpoint.interchange.loop import Interchange
+
 log = logging.getLogger(__name__)
 
-NO_RESOURCES: Final = (
-    "The endpoint's engine gives each task one worker and takes no resource_specification; "
-    "leave it out, or use an endpoint with an engine for MPI."
-)
 DIRECTORIES: Final = ("begun", "blocks", "workers")
 
 
@@ -40,10 +47,12 @@ class PoolEngine:
         self._plan = plan
         self._provider = provider
         self._callbacks = callbacks
-        self._blocks = Blocks(plan.bounds, plan.workers)
+        self._blocks = Blocks(plan.bounds, plan.workers, next_block(Path(plan.directory, "blocks")))
         self._inbox = Inbox(self._refuse)
         self._thread = threading.Thread(target=self._run, name="interchange", daemon=True)
-        self._first: list[str] = []
+        self._interchange: Interchange | None = None
+        self._earlier: list[str] | None = None
+        self._inherited = Inherited({}, {})
         self._broken = "The engine has been closed."
 
     def start(self) -> None:
@@ -53,21 +62,41 @@ class PoolEngine:
             EngineError: the directory is not private, or a node pool cannot be started.
         """
         self._prepare_directory()
+        self._plan.transport.prepare()
+        for block_id in self._earlier_blocks():
+            self._adopt(block_id)
         try:
             for block_id in self._blocks.first():
-                self._provider.start(block_id, self._plan.command(block_id), self._plan.environment)
+                start_block(self._plan, self._provider, block_id)
         except OSError as error:
             raise EngineError(f"The node pool cannot be started: {error}") from error
         self._thread.start()
 
+    def inherit(self, left: Left) -> Verdict:
+        """Await what node pools of blocks that live still may have."""
+        blocks = set(self._earlier_blocks())
+        verdict = judge(left, self._plan.retries, lambda pool: pool.partition(".")[0] in blocks)
+        losses = {**left.losses, **{one: left.losses.get(one, 0) + 1 for one in verdict.again}}
+        self._inherited = Inherited(verdict.awaited, losses)
+        return verdict
+
     def submit(self, functions: Sequence[Function], tasks: Sequence[Task]) -> None:
         """Take tasks over; those that ask for what this engine does not have end at once."""
-        refused = [task for task in tasks if asks_for_resources(task)]
-        if refused:
-            names = {task.task_id for task in refused}
-            tasks = [task for task in tasks if task.task_id not in names]
-            self._fail(refused, codes.RESOURCES_REFUSED, NO_RESOURCES)
-        self._inbox.put(Submitted(functions, tasks))
+        asked = sort_out(tasks, self._asked)
+        for task, why in asked.refused:
+            self._fail([task], codes.RESOURCES_REFUSED, why)
+        self._inbox.put(Submitted(functions, asked.good, asked.requests))
+
+    def _asked(self, specification: bytes) -> Request | None:
+        plan = self._plan
+        if plan.mpi is None:
+            return resources.read(specification, plan.block_walltime_s)
+        return mpi_resources.read(specification, plan.mpi.nodes, plan.block_walltime_s)
+
+    def safe(self, task_ids: Sequence[str]) -> None:
+        """Node pools that may outlive this process keep results until they are told."""
+        if self._plan.outlives:
+            self._inbox.put(Safe(task_ids))
 
     def cancel(self, task_ids: Sequence[str]) -> None:
         """End these tasks."""
@@ -75,13 +104,27 @@ class PoolEngine:
 
     def status(self) -> EngineStatus:
         """A snapshot, as of the last thing that happened."""
-        return self._inbox.status
+        return EngineStatus(0, 0, 0) if self._interchange is None else self._interchange.status()
 
     def close(self, grace_s: float) -> None:
         """End everything; what no worker has had by then is not reported, see ``base``."""
         self._inbox.put(Close(grace_s))
         if self._thread.ident is not None:
             self._thread.join()
+
+    def _earlier_blocks(self) -> list[str]:
+        if self._earlier is None:
+            self._earlier = self._provider.adopt()
+        return self._earlier
+
+    def _adopt(self, block_id: str) -> None:
+        """Serve the node pools of a block of an earlier process, if it is known who they are."""
+        try:
+            readmit_block(self._plan, block_id)
+        except (OSError, ValueError, KeyError, msgspec.MsgspecError) as error:
+            log.warning("block %s cannot be taken over: %s", block_id, error)
+            self._provider.kill(block_id)
+        self._blocks.adopt(block_id)
 
     def _prepare_directory(self) -> None:
         directory = Path(self._plan.directory)
@@ -98,24 +141,29 @@ class PoolEngine:
 
     def _run(self) -> None:
         """The interchange's thread. Whatever goes wrong in it, no task stays without an end."""
-        interchange = None
         try:
             from mep.endpoint.interchange.loop import Interchange
 
-            interchange = Interchange(
-                self._plan, self._provider, self._blocks, self._callbacks, self._inbox
+            self._interchange = Interchange(
+                self._plan,
+                self._provider,
+                self._blocks,
+                self._callbacks,
+                self._inbox,
+                self._inherited,
             )
-            interchange.run()
+            self._interchange.run()
         except Exception as error:
             log.exception("the interchange failed")
             self._broken = f"The engine failed: {type(error).__name__}: {error}"
-            if interchange is not None:
-                interchange.fail_all(self._broken)
+            if self._interchange is not None:
+                self._interchange.fail_all(self._broken)
         finally:
-            if interchange is not None:
-                interchange.close()
+            if self._interchange is not None:
+                self._interchange.close()
         for command in self._inbox.shut():
             self._refuse(command)
+        self._plan.transport.close()
         self._provider.close()
 
     def _refuse(self, command: Command) -> None:
@@ -131,6 +179,10 @@ class PoolEngine:
         )
 
 
-def asks_for_resources(task: Task) -> bool:
-    """Whether its resource specification says anything."""
-    return task.resource_specification.strip() not in (b"", b"{}", b"null")
+def next_block(directory: Path) -> int:
+    """A number that no block of an earlier process has had."""
+    try:
+        names = [entry.name for entry in directory.iterdir()]
+    except FileNotFoundError:
+        return 0
+    return 1 + max((int(name) for name in names if name.isdecimal()), default=-1)

@@ -6,72 +6,44 @@ sentence, at any other value. ``"no effect"`` marks one that published templates
 nothing to do here.
 """
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
+from mep.endpoint.engines import mpi_settings, network_settings
+from mep.endpoint.engines.container_settings import check_container
+from mep.endpoint.engines.mpi_settings import MAX_PASSES, Launcher
+from mep.endpoint.engines.provider_settings import (
+    AnyProvider,
+    LocalProviderSettings,
+    check_nodes,
+    read_provider,
+)
+from mep.endpoint.engines.scheduler_settings import nodes_of
+from mep.endpoint.engines.section import NO_EFFECT, Blocks, Count, Gigabytes, Seconds, Section
 from mep.wire.settings import SettingsError, convert, nearest
 from mep.wire.strategies import allowed_ids
 
 LATER: Final = {"version": "later"}
-NO_EFFECT: Final = {"version": "no effect"}
-
-Count = Annotated[int, Meta(ge=1)]
-Blocks = Annotated[int, Meta(ge=0)]
-Seconds = Annotated[float, Meta(gt=0)]
-Gigabytes = Annotated[float, Meta(gt=0)]
 
 
-class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    pass
+Strategy = Literal["simple", "htex_auto_scale", "none", None]
 
 
-class LauncherSettings(_Section, frozen=True):
-    """``launcher:`` of a provider."""
-
-    type: str = "SingleNodeLauncher"
-
-
-class LocalProviderSettings(_Section, frozen=True):
-    """``provider:`` of type ``LocalProvider``: node pools on the endpoint's own machine."""
-
-    type: str = "LocalProvider"
-    init_blocks: Annotated[Blocks, Meta(description="Blocks to start at once.")] = 1
-    min_blocks: Annotated[Blocks, Meta(description="Blocks to keep when idle.")] = 0
-    max_blocks: Annotated[Count, Meta(description="Blocks at most.")] = 1
-    nodes_per_block: Annotated[
-        int | None, Meta(description="1: the local machine is one node.")
-    ] = None
-    parallelism: Annotated[
-        float, Meta(ge=0, le=1, description="Workers to provide per task that waits or runs.")
-    ] = 1.0
-    worker_init: Annotated[
-        str, Meta(description="Shell lines (bash) to run before the node pool is started.")
-    ] = ""
-    launcher: Annotated[
-        LauncherSettings | None,
-        Meta(description="SingleNodeLauncher or SimpleLauncher.", extra=NO_EFFECT),
-    ] = None
-    cmd_timeout: Annotated[
-        float, Meta(description="No command is run, so nothing times out.", extra=NO_EFFECT)
-    ] = 30
-    move_files: Annotated[
-        bool | None, Meta(description="Files are where they are.", extra=NO_EFFECT)
-    ] = None
-
-
-class ScalingSettings(_Section, frozen=True):
+class ScalingSettings(Section, frozen=True):
     """``job_status_kwargs:`` of an engine."""
 
     max_idletime: Annotated[
         Seconds, Meta(description="Seconds after which an idle block is ended.")
     ] = 120.0
-    strategy: Annotated[str | None, Meta(description="As in the engine.", extra=NO_EFFECT)] = None
-    strategy_period: Annotated[float, Meta(description="Nothing is polled.", extra=NO_EFFECT)] = 5.0
+    strategy: Annotated[Strategy, Meta(description="As in the engine.")] = None
+    strategy_period: Annotated[
+        float, Meta(description="Demand is acted on at once.", extra=NO_EFFECT)
+    ] = 5.0
 
 
-class _Common(_Section, frozen=True):
+class _Common(Section, frozen=True):
     type: str = "GlobusComputeEngine"
     label: Annotated[
         str | None, Meta(description="A name for people to read.", extra=NO_EFFECT)
@@ -106,7 +78,7 @@ class PoolEngineSettings(_Common, frozen=True):
 class ComputeEngineSettings(_Common, frozen=True):
     """``GlobusComputeEngine``."""
 
-    provider: Annotated[LocalProviderSettings, Meta(description="Where blocks come from.")] = (
+    provider: Annotated[AnyProvider, Meta(description="Where blocks come from.")] = (
         LocalProviderSettings()
     )
     max_workers_per_node: Annotated[
@@ -120,6 +92,13 @@ class ComputeEngineSettings(_Common, frozen=True):
             "not given: the python3 that worker_init puts first on PATH, else the endpoint's own."
         ),
     ] = ""
+    runtime_dir: Annotated[
+        str,
+        Meta(
+            description="Where node pools on other machines find what they run from: a directory "
+            "of the user's that the endpoint and the nodes see alike. ~ and variables are replaced."
+        ),
+    ] = "~/.mep/runtime"
     nodes_per_block: Annotated[
         int | None, Meta(description="As in the provider; one of the two places suffices.")
     ] = None
@@ -127,7 +106,7 @@ class ComputeEngineSettings(_Common, frozen=True):
         Blocks | None,
         Meta(
             description="Tasks that a node holds beyond its workers; learnt from how long tasks "
-            "take if not given.",
+            "take if not given. Those with large arguments wait at the endpoint, beyond 16 MiB.",
         ),
     ] = None
     heartbeat_period: Annotated[Seconds, Meta(description="Seconds between heartbeats.")] = 30
@@ -137,24 +116,60 @@ class ComputeEngineSettings(_Common, frozen=True):
     job_status_kwargs: Annotated[ScalingSettings, Meta(description="When blocks come and go.")] = (
         ScalingSettings()
     )
+    transport: Annotated[
+        Literal["ipc", "tcp"] | None,
+        Meta(
+            description="How nodes connect: by a private Unix socket (ipc: the LocalProvider's "
+            "default, and for it alone) or by TCP. What follows about addresses, ports and "
+            "encryption is of TCP."
+        ),
+    ] = None
     encrypted: Annotated[
-        bool, Meta(description="Local nodes use a private Unix socket.", extra=NO_EFFECT)
+        bool,
+        Meta(
+            description="CURVE, with a key pair for each block. False becomes true, with a "
+            "warning, unless allow_unencrypted_pools is set in config.yaml."
+        ),
     ] = True
     address: Annotated[
         str | dict[str, Any] | None,
-        Meta(description="Local nodes have no network address.", extra=NO_EFFECT),
+        Meta(
+            description="Where nodes find this machine: a name or an IP address, or type: "
+            "address_by_interface (with ifname), address_by_hostname or address_by_route. If not "
+            "given, they try all addresses that this machine has."
+        ),
     ] = None
-    loopback_address: Annotated[str, Meta(extra=NO_EFFECT, description="As address.")] = "127.0.0.1"
+    loopback_address: Annotated[
+        str, Meta(description="As address, for nodes of the LocalProvider.")
+    ] = "127.0.0.1"
     worker_debug: Annotated[bool, Meta(extra=NO_EFFECT, description="More logging.")] = False
     poll_period: Annotated[int, Meta(extra=NO_EFFECT, description="Nothing is polled.")] = 10
     strategy: Annotated[
-        str | None, Meta(description="simple: blocks come and go with demand.", extra=NO_EFFECT)
+        Strategy,
+        Meta(
+            description="none: init_blocks are started, and none comes or goes after that. All "
+            "else: blocks come with demand and go when idle."
+        ),
     ] = None
-    container_type: Annotated[str | None, Meta(description="Containers.", extra=LATER)] = None
-    container_uri: Annotated[str | None, Meta(description="Containers.", extra=LATER)] = None
-    container_cmd_options: Annotated[str | None, Meta(description="Containers.", extra=LATER)] = (
-        None
-    )
+    container_type: Annotated[
+        str | None,
+        Meta(
+            description="Run workers in a container: docker, podman, podman-hpc, apptainer, "
+            "singularity or custom.",
+        ),
+    ] = None
+    container_uri: Annotated[
+        str | None,
+        Meta(description="Its image, as the runtime names it; needs a Python 3.8 or newer."),
+    ] = None
+    container_cmd_options: Annotated[
+        str | None,
+        Meta(
+            description="Options of the runtime's run command; of custom the whole command, with "
+            "{EXECUTOR_LAUNCH_CMD} where what runs in the container belongs. {EXECUTOR_RUNDIR} is "
+            "the directory that it must see."
+        ),
+    ] = None
     cores_per_worker: Annotated[
         float, Meta(gt=0, description="Cores of a node for each worker; may be a fraction.")
     ] = 1.0
@@ -184,36 +199,71 @@ class ComputeEngineSettings(_Common, frozen=True):
             "and is replaced if there is demand: set it shorter than the walltime of its block.",
         ),
     ] = None
-    worker_port: Annotated[int | None, Meta(description="Port.", extra=LATER)] = None
-    worker_ports: Annotated[list[int] | None, Meta(description="Ports.", extra=LATER)] = None
+    worker_port: Annotated[
+        int | None,
+        Meta(description="The port that nodes connect to; any that is free if not given."),
+    ] = None
+    worker_ports: Annotated[
+        list[int] | None, Meta(description="As worker_port: a list of one port.")
+    ] = None
     worker_port_range: Annotated[
-        list[int] | None, Meta(description="Ports to choose from.", extra=LATER)
+        list[int] | None,
+        Meta(description="Ports of which one is chosen: the first, and the last plus one."),
     ] = None
     interchange_port_range: Annotated[
-        list[int] | None, Meta(description="Ports to choose from.", extra=LATER)
+        list[int] | None, Meta(description="As worker_port_range, which comes first.")
     ] = None
     address_probe_timeout: Annotated[
-        int | None, Meta(description="Seconds to try each address.", extra=LATER)
+        Seconds | None,
+        Meta(description="Seconds after which a node that no address answers gives up; 30."),
     ] = None
     worker_logdir_root: Annotated[
         str | None, Meta(description="Where workers log.", extra=LATER)
     ] = None
 
+    @property
+    def nodes(self) -> int:
+        """Of a block."""
+        return nodes_of(self.nodes_per_block, self.provider.nodes_per_block)
 
-EngineSettings = ComputeEngineSettings | PoolEngineSettings
+    @property
+    def scales(self) -> bool:
+        """Whether blocks come and go with demand."""
+        return "none" not in (self.strategy, self.job_status_kwargs.strategy)
+
+
+class MPIEngineSettings(ComputeEngineSettings, frozen=True):
+    """``GlobusMPIEngine``: tasks have whole nodes of a block, by their resource_specification."""
+
+    mpi_launcher: Annotated[
+        Launcher,
+        Meta(description="Starts MPI programs: srun, mpiexec (MPICH or Open MPI), aprun, flux."),
+    ] = "mpiexec"
+    max_workers_per_block: Annotated[
+        Count | None, Meta(description="Tasks of a block at once; one for each node if not given.")
+    ] = None
+    max_passes: Annotated[
+        Blocks,
+        Meta(
+            description="How often tasks that came later may begin before a task because they fit "
+            "where it does not; after that nodes are kept for it."
+        ),
+    ] = MAX_PASSES
+
+    @property
+    def workers(self) -> int:
+        """Tasks of a block at once."""
+        return min(self.max_workers_per_block or self.nodes, self.nodes)
+
+
+EngineSettings = ComputeEngineSettings | MPIEngineSettings | PoolEngineSettings
 
 ENGINES: Final[dict[str, type[EngineSettings]]] = {
     "GlobusComputeEngine": ComputeEngineSettings,
+    "GlobusMPIEngine": MPIEngineSettings,
     "ThreadPoolEngine": PoolEngineSettings,
     "ProcessPoolEngine": PoolEngineSettings,
 }
-LATER_ENGINES: Final = ("GlobusMPIEngine",)
-LATER_PROVIDERS: Final = (
-    "SlurmProvider", "PBSProProvider", "TorqueProvider", "LSFProvider", "GridEngineProvider",
-    "CobaltProvider", "CondorProvider", "KubernetesProvider", "AWSProvider", "AzureProvider",
-    "GoogleCloudProvider", "FluxProvider",
-)  # fmt: skip
-LAUNCHERS: Final = ("SingleNodeLauncher", "SimpleLauncher")
 
 
 def read(raw: Any) -> EngineSettings:
@@ -226,16 +276,24 @@ def read(raw: Any) -> EngineSettings:
     section = {} if raw is None else raw
     if not isinstance(section, dict):
         raise SettingsError(f"engine must be a mapping of settings, not {type(raw).__name__}")
-    to = _known(section.get("type", "GlobusComputeEngine"), ENGINES, LATER_ENGINES, "engine.type")
+    to = _known(section.get("type", "GlobusComputeEngine"), ENGINES, "engine.type")
     provider = section.get("provider")
-    if isinstance(provider, dict) and to is ComputeEngineSettings:
-        name = provider.get("type", "LocalProvider")
-        _known(name, {"LocalProvider": to}, LATER_PROVIDERS, "engine.provider.type")
-        _local_provider(provider)
-    settings = convert(section, to, "engine")
+    if provider is not None and "provider" in to.__struct_fields__:
+        if not isinstance(provider, dict):
+            kind = type(provider).__name__
+            raise SettingsError(f"engine.provider must be a mapping of settings, not {kind}")
+        rest = {key: value for key, value in section.items() if key != "provider"}
+        settings = msgspec.structs.replace(
+            convert(rest, to, "engine"), provider=read_provider(provider)
+        )
+    else:
+        settings = convert(section, to, "engine")
     _refuse_later(settings)
     if isinstance(settings, ComputeEngineSettings):
         _check_compute(settings)
+        check_container(settings, settings.provider.name())
+    if isinstance(settings, MPIEngineSettings):
+        mpi_settings.check(settings)
     try:
         allowed_ids(settings.allowed_serializers or ())
     except ValueError as error:
@@ -248,26 +306,9 @@ def read(raw: Any) -> EngineSettings:
     return settings
 
 
-def _local_provider(section: dict[str, Any]) -> None:
-    settings = convert(section, LocalProviderSettings, "engine.provider")
-    launcher = settings.launcher
-    if launcher is not None and launcher.type not in LAUNCHERS:
-        raise SettingsError(
-            f"engine.provider.launcher.type {launcher.type!r} is not for one local machine: "
-            f"use one of {', '.join(LAUNCHERS)}, or leave the launcher out"
-        )
-
-
-def _known(
-    name: Any, known: dict[str, type[EngineSettings]], later: tuple[str, ...], where: str
-) -> type[EngineSettings]:
-    if name in later:
-        raise SettingsError(
-            f"{where} {name!r}: this version of MEP runs tasks on the endpoint's own machine only; "
-            f"use {' or '.join(known)}"
-        )
+def _known(name: Any, known: dict[str, type[EngineSettings]], where: str) -> type[EngineSettings]:
     if not isinstance(name, str) or name not in known:
-        raise SettingsError(f"{where} {name!r} is unknown{nearest(str(name), [*known, *later])}")
+        raise SettingsError(f"{where} {name!r} is unknown{nearest(str(name), [*known])}")
     return known[name]
 
 
@@ -282,18 +323,8 @@ def _refuse_later(settings: EngineSettings) -> None:
 
 
 def _check_compute(settings: ComputeEngineSettings) -> None:
-    provider = settings.provider
-    for where, nodes in (
-        ("engine", settings.nodes_per_block),
-        ("engine.provider", provider.nodes_per_block),
-    ):
-        if nodes not in (None, 1):
-            raise SettingsError(
-                f"{where}.nodes_per_block is {nodes}, but the LocalProvider's machine is one node: "
-                "set it to 1 or remove it"
-            )
-    for low, high in (("min_blocks", "max_blocks"), ("init_blocks", "max_blocks")):
-        if getattr(provider, low) > getattr(provider, high):
-            raise SettingsError(f"engine.provider.{low} is greater than {high}")
+    where = "engine" if settings.nodes_per_block else "engine.provider"
+    check_nodes(settings.provider, settings.nodes, where)
     if settings.heartbeat_threshold <= settings.heartbeat_period:
         raise SettingsError("engine.heartbeat_threshold must be greater than heartbeat_period")
+    network_settings.check(settings)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,49 @@ class Ended:
     """The last that it wrote to stderr."""
     exact: bool
     """Whether nothing of it can still run, so that its pools' ``begun`` counts are final."""
+    by_walltime: bool = False
+    """The batch system ended it because its time was over."""
+
+
+@dataclass(frozen=True)
+class BlockState:
+    """A block as its provider sees it."""
+
+    block_id: str
+    state: str
+    """``submitting``, ``pending``, ``running``, ``held``, ``unknown``, ``ending`` or ``ended``."""
+    since: float
+    """Epoch seconds."""
+    nodes: int = 1
+    job_id: str = ""
+    """The batch system's name for it."""
+    why: str = ""
+    """Of a block that has ended: why, as in :attr:`Ended.how`."""
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "id": self.block_id,
+            "state": self.state,
+            "since": self.since,
+            "nodes": self.nodes,
+            "job_id": self.job_id,
+            "why": self.why,
+        }
 
 
 class Provider(Protocol):
     """Starts blocks and tells when they have ended."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether a node pool may be gone while its block lives."""
+
+    def adopt(self) -> list[str]:
+        """The blocks of an earlier process of this endpoint that still serve; called once, first.
+
+        Those that no longer do are ended, and nothing is said of them.
+        """
 
     def start(self, block_id: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start a block: `command` once on each of its nodes.
@@ -34,8 +73,14 @@ class Provider(Protocol):
     def ended(self) -> list[Ended]:
         """The blocks that have ended since the last call."""
 
+    def states(self) -> Sequence[BlockState]:
+        """Every block that lives, and the last few that have ended."""
+
     def lifeline(self) -> int | None:
         """A descriptor that pools inherit and that ends with this process; None: there is none."""
+
+    def look(self, block_id: str) -> None:
+        """Something has happened to this block: see soon what has become of it."""
 
     def stop(self, block_id: str) -> None:
         """Ask a block to end."""

@@ -5,11 +5,12 @@ import os
 import select
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mep.endpoint.providers.base import Ended
+from mep.endpoint.providers.base import BlockState, Ended
 
 _TAIL_BYTES: Final = 4096
 
@@ -21,11 +22,18 @@ class LocalProvider:
         directory: where ``blocks/ID.err`` holds what block ID writes to stderr.
     """
 
+    apart = False
+
     def __init__(self, directory: str) -> None:
         self._logs = Path(directory) / "blocks"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._pidfds: dict[str, int] = {}
+        self._since: dict[str, float] = {}
         self._lifeline, self._held = os.pipe()
+
+    def adopt(self) -> list[str]:
+        """None: no block outlives its endpoint here."""
+        return []
 
     def start(self, block_id: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start the node pool of a block."""
@@ -40,6 +48,7 @@ class LocalProvider:
                 start_new_session=True,
             )
         self._processes[block_id] = process
+        self._since[block_id] = time.time()
         self._pidfds[block_id] = os.pidfd_open(process.pid)
 
     def descriptors(self) -> list[int]:
@@ -53,6 +62,15 @@ class LocalProvider:
     def ended(self) -> list[Ended]:
         """Blocks whose first process has ended; what was left of them is gone by then."""
         return [self._reap(block_id) for block_id in _readable(self._pidfds)]
+
+    def states(self) -> list[BlockState]:
+        """Every block that lives; it is known by its process, and by no job."""
+        return [
+            BlockState(block_id, "running", self._since[block_id]) for block_id in self._processes
+        ]
+
+    def look(self, block_id: str) -> None:
+        """The kernel tells in any case."""
 
     def stop(self, block_id: str) -> None:
         """SIGTERM to the node pool."""
@@ -73,6 +91,7 @@ class LocalProvider:
 
     def _reap(self, block_id: str) -> Ended:
         process = self._processes.pop(block_id)
+        del self._since[block_id]
         # A zombie until it is waited for, so its id still names its session and nothing else.
         end_session(process.pid)
         os.close(self._pidfds.pop(block_id))
