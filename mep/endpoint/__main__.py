@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-from mep.endpoint.engines.base import Callbacks, Engine, EngineError, Surroundings
+from mep.endpoint.engines.base import Callbacks, Engine, EngineError, Starting, Surroundings
 from mep.endpoint.errors import ConfigRefused, EngineFailed, StartError
+from mep.endpoint.inheritance import Left, Verdict
 from mep.wire import codes, handover, limits
 from mep.wire.settings import SettingsError
 from mep.wire.tasks import StateChange
@@ -55,7 +56,7 @@ def main(build: BuildEngine | None = None) -> int:
 
 
 class Report:
-    """The pipe to the warden: nothing, or why the start was refused."""
+    """The way to root: nothing, or why the start was refused."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
@@ -68,7 +69,7 @@ class Report:
         """Say why, once."""
         data = encode_report(code, message)
         if self._descriptor is not None:
-            # The warden may be gone; its restart adopts us without this pipe.
+            # Nobody may be there any more.
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)
             try:
                 os.write(self._descriptor, data)
@@ -108,18 +109,30 @@ def _serve(received: handover.Handover, build: BuildEngine, report: Report) -> i
         str(prepared.directory),
         prepared.facts.endpoint_id,
         prepared.facts.user_endpoint_id,
-        limits.PAYLOAD,
+        limits.BLOB,
+        prepared.parent.settings.get("allow_unencrypted_pools") is True,
         prepared.submitted,
     )
-    callbacks = Callbacks(_recorder(journal), _mover(journal, mailbox), mailbox.ended)
-    inherited = journal.inherit()
-    engine = _started(build, prepared.config.engine, surroundings, callbacks)
+    callbacks = Callbacks(
+        _recorder(journal),
+        _mover(journal, mailbox),
+        mailbox.ended,
+        _counter(journal),
+        mailbox.released,
+        mailbox.changed,
+        mailbox.located,
+    )
+    left = journal.left()
+    engine, verdict = _started(build, prepared.config.engine, surroundings, callbacks, left)
+    inherited = journal.settle(verdict)
     try:
         # The engine's processes come up while this one imports what the link needs.
         from mep.endpoint.app import Endpoint
 
         token = received.token.decode()
-        endpoint = Endpoint(prepared, token, engine, mailbox, journal, inherited, report.close)
+        endpoint = Endpoint(
+            prepared, token, engine, mailbox, journal, inherited, verdict.awaited, report.close
+        )
     except SystemExit:
         engine.close(0)
         raise
@@ -163,17 +176,32 @@ def _mover(journal: "Journal", mailbox: "Mailbox") -> Callable[[Sequence[StateCh
     return moved
 
 
-def _recorder(journal: "Journal") -> Callable[[Sequence[str]], None]:
+def _recorder(journal: "Journal") -> Starting:
     """The engine's ``starting``."""
     from mep.endpoint.journal import JournalError
 
-    def starting(task_ids: Sequence[str]) -> None:
+    def starting(task_ids: Sequence[str], pool_ids: Sequence[str] = ()) -> None:
         try:
-            journal.starting(task_ids)
+            journal.starting(task_ids, pool_ids)
         except JournalError as error:
             raise EngineError(f"the task was not started: {error.strerror}") from error
 
     return starting
+
+
+def _counter(journal: "Journal") -> Callable[[Sequence[str]], None]:
+    """The engine's ``lost``."""
+    import logging
+
+    from mep.endpoint.journal import JournalError
+
+    def lost(task_ids: Sequence[str]) -> None:
+        try:
+            journal.lost(task_ids)
+        except JournalError as error:
+            logging.getLogger(__name__).warning("%s", error.strerror)
+
+    return lost
 
 
 def _started(
@@ -181,15 +209,17 @@ def _started(
     section: Mapping[str, Any],
     surroundings: Surroundings,
     callbacks: Callbacks,
-) -> Engine:
+    left: Left,
+) -> tuple[Engine, Verdict]:
     try:
         engine = build(dict(section), surroundings, callbacks)
+        verdict = engine.inherit(left)
         engine.start()
     except SettingsError as error:
         raise ConfigRefused(str(error)) from error
     except EngineError as error:
         raise EngineFailed(str(error)) from error
-    return engine
+    return engine, verdict
 
 
 def _build_engine(

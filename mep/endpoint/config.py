@@ -4,15 +4,16 @@ Names and defaults are those of Globus Compute's user endpoints, so that its pub
 work; a setting that has no counterpart here is accepted and says so.
 """
 
-import uuid
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from mep.endpoint.errors import ConfigRefused
+from mep.endpoint.permits import Permits
 from mep.wire import settings
 from mep.wire.parent import Parent
+from mep.wire.strategies import data_is_json
 
 _NO_EFFECT = "Accepted for Globus Compute's configurations; has no effect here."
 
@@ -47,7 +48,9 @@ class UserEndpointConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     ] = None
     allowed_functions: Annotated[
         list[str] | None,
-        Meta(description="Ids of the functions that may run. Besides the manager's own list."),
+        Meta(
+            description="Functions that may run: UUID or UUID@SHA256. Besides the manager's list."
+        ),
     ] = None
     high_assurance: Annotated[
         bool,
@@ -68,28 +71,26 @@ class UserEndpointConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         """The heartbeat period in seconds."""
         return self.heartbeat_period or parent.heartbeat_period
 
-    def permits(self, parent: Parent) -> "Permits":
+    def permits(self, parent: Parent) -> Permits:
         """The check of functions that this configuration and its site ask for."""
         return Permits([self.allowed_functions, parent.allowed_functions])
 
+    def data_remark(self, permits: Permits) -> str:
+        """What to say where a list of functions can be got around; else nothing."""
+        names = self.engine.get("allowed_serializers")
+        if not permits.restricted or not isinstance(names, list | None):
+            return ""
+        try:
+            limited = data_is_json(names)
+        except ValueError:
+            return ""  # the engine says what is wrong
+        return "" if limited else UNLIMITED
 
-class Permits:
-    """Which functions may run: those that every list names; None is no list."""
 
-    def __init__(self, lists: list[Any]) -> None:
-        """Raises: ConfigRefused: an entry is no UUID."""
-        self._lists = [frozenset(map(_canonical, names)) for names in lists if names is not None]
-
-    def __call__(self, function_id: str) -> bool:
-        """Whether this function may run."""
-        return all(function_id.lower() in names for names in self._lists)
-
-
-def _canonical(function_id: str) -> str:
-    try:
-        return str(uuid.UUID(function_id))
-    except ValueError as error:
-        raise ConfigRefused(f"allowed_functions: {function_id!r} is no UUID") from error
+UNLIMITED = (
+    "allowed_functions does not limit what runs, because arguments may be pickles, which can run "
+    "anything: set engine.allowed_serializers to those for functions and JSONData"
+)
 
 
 def convert(raw: dict[str, Any]) -> UserEndpointConfig:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from mep.endpoint.permits import Permits
 from mep.wire import codes, limits
 from mep.wire.tasks import Failure, Function, Result, Task
 
@@ -30,17 +31,31 @@ class Custody:
     """The tasks of one user endpoint.
 
     Args:
-        permits: whether a function may run here.
+        permits: which functions may run here.
         unacknowledged: results of an earlier process.
+        awaited: tasks of an earlier process that may end here; active without being known.
+        keep: told of a result that is too large for the relay; says where it is now.
+        spool: given a result that is too large for a message; returns it as it is to be kept.
     """
 
-    def __init__(self, permits: Callable[[str], bool], unacknowledged: Iterable[Result]) -> None:
+    def __init__(
+        self,
+        permits: Permits,
+        unacknowledged: Iterable[Result],
+        awaited: Iterable[str] = (),
+        keep: Callable[[str, bytes], str] = lambda _task_id, _payload: "",
+        spool: Callable[[Result], Result] = lambda result: result,
+    ) -> None:
+        self._spool = spool
         self._permits = permits
-        self._active: dict[str, Task] = {}
+        self._keep = keep
+        self._active: dict[str, Task | None] = dict.fromkeys(awaited)
         self._unacknowledged = {result.task_id: result for result in unacknowledged}
         self._given: set[str] = set()
         self._owed = 0
         self.max_result = limits.PAYLOAD
+        self.inline = limits.INLINE
+        """Bytes of a result that travels in a message."""
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -67,8 +82,12 @@ class Custody:
         """Results to be sent (again), oldest first."""
         return tuple(self._unacknowledged.values())
 
+    def is_active(self, task_id: str) -> bool:
+        """Whether it has not ended."""
+        return task_id in self._active
+
     def task(self, task_id: str) -> Task | None:
-        """The active task of this id."""
+        """The active task of this id; None also for one of an earlier process."""
         return self._active.get(task_id)
 
     def opening_credit(self) -> int:
@@ -106,13 +125,27 @@ class Custody:
         """Take ended tasks over from the engine: those that are new, as they will be sent."""
         ended = []
         for result in results:
-            if self._active.pop(result.task_id, None) is None:
+            if result.task_id not in self._active:
                 continue
+            del self._active[result.task_id]
             self._owed += 1
             checked = self._within_limit(result)
+            if len(checked.payload) > self.inline:
+                checked = self._spool(checked)
             self._unacknowledged[result.task_id] = checked
             ended.append(checked)
         return ended
+
+    def replace(self, result: Result) -> bool:
+        """Have this sent as the task's result instead; False: it is no longer held."""
+        held = result.task_id in self._unacknowledged
+        if held:
+            self._unacknowledged[result.task_id] = result
+        return held
+
+    def still(self, task_ids: Iterable[str]) -> list[Result]:
+        """The results of these tasks that the relay has not committed."""
+        return [self._unacknowledged[each] for each in task_ids if each in self._unacknowledged]
 
     def release(self, task_ids: Iterable[str]) -> None:
         """Give tasks back that never started: the relay hands them to the next process."""
@@ -124,9 +157,10 @@ class Custody:
         return [task_id for task_id in task_ids if self._unacknowledged.pop(task_id, None)]
 
     def _refusal(self, task: Task, bodies: dict[str, Function]) -> Failure | None:
-        if not self._permits(task.function_id):
-            message = f"function {task.function_id} is not among this endpoint's allowed_functions"
-            return Failure(codes.FUNCTION_NOT_PERMITTED, message)
+        # The engine has the first body for good, so that is the one to be judged.
+        fresh = None if task.function_id in self._given else bodies.get(task.function_id)
+        if refusal := self._permits.refusal(task.function_id, fresh):
+            return Failure(codes.FUNCTION_NOT_PERMITTED, refusal)
         if task.function_id not in self._given and task.function_id not in bodies:
             message = f"the relay sent no body of function {task.function_id}; submit it again"
             return Failure(codes.FUNCTION_NOT_FOUND, message)
@@ -137,8 +171,9 @@ class Custody:
             return result
         message = (
             f"the result has {len(result.payload)} bytes, and at most {self.max_result} are "
-            "accepted; return less, or write it to a file and return its path"
-        )
+            "accepted; return less, or write it to a file and return its path; "
+            f"{self._keep(result.task_id, result.payload)}"
+        ).removesuffix("; ")
         failure = Failure(codes.RESULT_TOO_LARGE, message)
         return failed(result.task_id, failure, result.began, result.ended)
 

@@ -4,10 +4,10 @@ One append-only file, ``journal``, in the user endpoint's directory, no fsync (i
 process, not the machine), and one lock so that no two processes serve one user endpoint.
 
 A record is ``>II`` (length, CRC-32) and a msgpack body: :class:`Started`, :class:`Returned`,
-:class:`Ended` or :class:`Committed`. A task is recorded as started before it leaves for a worker,
-its result before it leaves for the relay. Reading stops at the first record that is cut or
-damaged: only the last write can be. What has been committed is dropped by rewriting the file when
-that is worth it.
+:class:`Lost`, :class:`Ended` or :class:`Committed`. A task is recorded as started before it leaves
+for a worker, with its node pool where that may outlive this process; its result before it leaves
+for the relay. Reading stops at the first record that is cut or damaged: only the last write can
+be. What has been committed is dropped by rewriting the file when that is worth it.
 """
 
 import fcntl
@@ -16,24 +16,22 @@ import os
 import struct
 import threading
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from mep.endpoint.errors import StartFailed
-from mep.wire import codes
+from mep.endpoint.inheritance import LOST, Left, Verdict
 from mep.wire.codec import Message
-from mep.wire.tasks import Failure, Result
+from mep.wire.tasks import Result
 
 log = logging.getLogger(__name__)
 
 COMPACT_BYTES: Final = 16 * 1024 * 1024
-_LOST: Final = (
-    "the user endpoint ended while this task was running, and a task that has started is not run "
-    "a second time; submit it again if that does no harm"
-)
 _HEAD: Final = struct.Struct(">II")
 
 
@@ -41,10 +39,18 @@ class Started(Message, frozen=True, tag="s"):
     """These tasks may have begun on a worker."""
 
     task_ids: tuple[str, ...]
+    pool_ids: tuple[str, ...] = ()
+    """The node pool of each; empty where node pools end with this process."""
 
 
 class Returned(Message, frozen=True, tag="r"):
     """These tasks had left for a worker and came back without having begun."""
+
+    task_ids: tuple[str, ...]
+
+
+class Lost(Message, frozen=True, tag="l"):
+    """These tasks have lost their worker, node pool or user endpoint, each once more."""
 
     task_ids: tuple[str, ...]
 
@@ -61,7 +67,7 @@ class Committed(Message, frozen=True, tag="c"):
     task_ids: tuple[str, ...]
 
 
-Record = Started | Returned | Ended | Committed
+Record = Started | Returned | Lost | Ended | Committed
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Record)
 
@@ -86,7 +92,8 @@ class Journal:
         self._compact_bytes = compact_bytes
         self._mutex = threading.Lock()
         self._lock = _locked(directory / "lock")
-        self._started: set[str] = set()
+        self._started: dict[str, str] = {}
+        self._losses: Counter[str] = Counter()
         self._results: dict[str, Result] = {}
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -95,15 +102,16 @@ class Journal:
             raise StartFailed(f"the journal {self._path} cannot be opened: {error}") from error
         self._dead_bytes = 0
 
-    def starting(self, task_ids: Sequence[str]) -> None:
-        """Record that these may begin from now on.
+    def starting(self, task_ids: Sequence[str], pool_ids: Sequence[str] = ()) -> None:
+        """Record that these may begin from now on, and at which node pools.
 
         Raises:
             JournalError: the disk does not take it; they must not begin.
         """
         with self._mutex:
-            self._append(Started(tuple(task_ids)))
-            self._started.update(task_ids)
+            record = Started(tuple(task_ids), tuple(pool_ids))
+            self._append(record)
+            self._replay(record)
 
     def returned(self, task_ids: Sequence[str]) -> None:
         """Undo :meth:`starting` of tasks that no worker began, before they are offered again.
@@ -112,10 +120,21 @@ class Journal:
             JournalError: the disk does not take it; another process would call them lost.
         """
         with self._mutex:
-            back = tuple(self._started.intersection(task_ids))
+            back = tuple(task_id for task_id in task_ids if task_id in self._started)
             if back:
                 self._append(Returned(back))
-                self._started.difference_update(back)
+                self._replay(Returned(back))
+
+    def lost(self, task_ids: Sequence[str]) -> None:
+        """Count a loss of each of these, which may run again.
+
+        Raises:
+            JournalError: the disk does not take it; another process would not know of it.
+        """
+        with self._mutex:
+            record = Lost(tuple(task_ids))
+            self._replay(record)
+            self._append(record)
 
     def has_started(self, task_id: str) -> bool:
         """Whether the task may have begun, and has no result yet."""
@@ -128,9 +147,9 @@ class Journal:
             JournalError: the disk does not take them; they live in memory alone.
         """
         with self._mutex:
-            self._started.difference_update(result.task_id for result in results)
-            self._results.update((result.task_id, result) for result in results)
-            self._append(Ended(tuple(results)))
+            record = Ended(tuple(results))
+            self._replay(record)
+            self._append(record)
 
     def committed(self, task_ids: Sequence[str]) -> None:
         """Forget results that the relay has.
@@ -141,20 +160,28 @@ class Journal:
         with self._mutex:
             known = [self._results.pop(task_id, None) for task_id in task_ids]
             self._dead_bytes += sum(len(result.payload) + 200 for result in known if result)
-            if not self._started and not self._results:
+            if not self._started and not self._results and not self._losses:
                 self._rewrite()
                 return
             self._append(Committed(tuple(task_ids)))
             if self._end > self._compact_bytes and self._dead_bytes * 2 > self._end:
                 self._rewrite()
 
-    def inherit(self) -> tuple[Result, ...]:
-        """What an earlier process left: every result that the relay may not have. A task that had
-        started and did not end is lost, and gets its result here.
+    def left(self) -> Left:
+        """What an earlier process left."""
+        return Left(tuple(self._results.values()), dict(self._started), dict(self._losses))
+
+    def settle(self, verdict: Verdict) -> tuple[Result, ...]:
+        """Record what becomes of the tasks that had started.
+
+        Returns:
+            every result that the relay may not have; those of lost tasks are made here.
         """
-        failure = Failure(codes.ENDPOINT_LOST, _LOST)
-        lost = [Result(task_id, "failed", b"", failure) for task_id in self._started]
+        lost = [Result(task_id, "failed", b"", LOST) for task_id in verdict.lost]
         try:
+            if verdict.again:
+                self.lost(verdict.again)
+                self.returned(verdict.again)
             if lost:
                 self.ended(lost)
         except JournalError as error:
@@ -189,7 +216,9 @@ class Journal:
         """A file of what is still needed, in place of the old one."""
         records: list[Record] = []
         if self._started:
-            records.append(Started(tuple(self._started)))
+            records.append(Started(tuple(self._started), tuple(self._started.values())))
+        if self._losses:
+            records.append(Lost(tuple(self._losses.elements())))
         records += [Ended((result,)) for result in self._results.values()]
         if not records:
             os.ftruncate(self._file, 0)
@@ -226,13 +255,18 @@ class Journal:
 
     def _replay(self, record: Record) -> None:
         match record:
-            case Started(task_ids):
-                self._started.update(task_ids)
+            case Started(task_ids, pool_ids):
+                self._started.update(zip_longest(task_ids, pool_ids, fillvalue=""))
             case Returned(task_ids):
-                self._started.difference_update(task_ids)
+                for task_id in task_ids:
+                    self._started.pop(task_id, None)
+            case Lost(task_ids):
+                self._losses.update(task_ids)
             case Ended(results):
-                self._started.difference_update(result.task_id for result in results)
-                self._results.update((result.task_id, result) for result in results)
+                for result in results:
+                    self._started.pop(result.task_id, None)
+                    self._losses.pop(result.task_id, None)
+                    self._results[result.task_id] = result
             case Committed(task_ids):
                 for task_id in task_ids:
                     self._results.pop(task_id, None)
@@ -251,12 +285,15 @@ def _locked(path: Path) -> int:
     return file
 
 
-def _frame(record: Record) -> bytes:
-    body = _encoder.encode(record)
-    return _HEAD.pack(len(body), zlib.crc32(body)) + body
+def _frame(record: Record) -> bytearray:
+    frame = bytearray(_HEAD.size)
+    _encoder.encode_into(record, frame, _HEAD.size)
+    body = memoryview(frame)[_HEAD.size :]
+    _HEAD.pack_into(frame, 0, len(body), zlib.crc32(body))
+    return frame
 
 
-def _write_all(file: int, data: bytes, offset: int) -> None:
+def _write_all(file: int, data: bytearray, offset: int) -> None:
     view = memoryview(data)
     while view:
         written = os.pwrite(file, view, offset)

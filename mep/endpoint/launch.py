@@ -1,11 +1,11 @@
 """The first program that runs as the user: goes home, opens the log, and becomes the endpoint.
 
 The warden executes it once all privileges are dropped: ``python3 -I -S launch.py ID COMMAND...``,
-with everything at ``/dev/null`` but the memory file and the report pipe. It stands here and not in
+with everything at ``/dev/null`` but the memory file and descriptor 4. It stands here and not in
 the warden because root has no business in anybody's home directory.
 
 Nothing on the way to ``~/.mep/ID/stderr.log`` may be a symbolic link or somebody else's. What is
-wrong is said on the report pipe, and the user reads it. Standard library only.
+wrong is said on descriptor 4, and the user reads it. Standard library only.
 """
 
 import os

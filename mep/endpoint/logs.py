@@ -11,6 +11,12 @@ MAX_BYTES: Final = 5 * 1024 * 1024
 class _Rotating(logging.FileHandler):
     def emit(self, record: logging.LogRecord) -> None:
         super().emit(record)
+        try:
+            self._rotate()
+        except OSError:  # a full disk: whoever logs has more important things to do
+            self.handleError(record)
+
+    def _rotate(self) -> None:
         if self.stream is not None and self.stream.tell() > MAX_BYTES:
             self.close()
             path = Path(self.baseFilename)

@@ -2,13 +2,14 @@
 
 import asyncio
 import platform
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from mep import __version__
 from mep.endpoint.custody import Custody
 from mep.endpoint.outbox import Outbox
 from mep.link import Link, Peer
 from mep.wire import PROTOCOL
+from mep.wire.tasks import Result
 from mep.wire.to_endpoint import PATH, Credit, EndpointHello, Leaving, ToEndpoint, to_endpoint
 
 
@@ -21,6 +22,7 @@ class Relay:
         user_endpoint_id: names this endpoint in the hello.
         custody: asked at each connection for what is held.
         outbox: emptied as fast as the link takes it.
+        sendable: of results that are to be sent again, those that can be sent now.
         receive: called with each message of the relay.
         changed: called when the link comes and goes.
     """
@@ -32,12 +34,14 @@ class Relay:
         user_endpoint_id: str,
         custody: Custody,
         outbox: Outbox,
+        sendable: Callable[[Iterable[Result]], Iterable[Result]],
         receive: Callable[[ToEndpoint], Awaitable[None]],
         changed: Callable[[bool], None],
     ) -> None:
         self._user_endpoint_id = user_endpoint_id
         self._custody = custody
         self._outbox = outbox
+        self._sendable = sendable
         self._changed = changed
         self._ready = asyncio.Event()
         self._link: Link[ToEndpoint] = Link(
@@ -76,6 +80,10 @@ class Relay:
         """Ask the relay; False when the link is down."""
         return await self._link.send(Leaving(reason))
 
+    async def renew(self) -> None:
+        """Say anew what is held."""
+        await self._link.renew()
+
     def retry_after(self, seconds: float) -> None:
         """The relay closes; come back then."""
         self._link.retry_after(seconds)
@@ -85,7 +93,7 @@ class Relay:
         await self._link.close()
 
     def _hello(self) -> EndpointHello:
-        self._outbox.reconnect(self._custody.unacknowledged)
+        self._outbox.reconnect(self._sendable(self._custody.unacknowledged))
         return EndpointHello(
             PROTOCOL,
             self._user_endpoint_id,

@@ -1,7 +1,9 @@
 """From a handover to a configuration: everything before the engine, as the user."""
 
 import json
+import logging
 import os
+import pwd
 import re
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
@@ -11,18 +13,21 @@ from typing import Any, Final
 import msgspec
 
 from mep.endpoint import config, environment, logs
-from mep.endpoint.config import Permits, UserEndpointConfig
-from mep.endpoint.errors import StartFailed, TemplateFailed
+from mep.endpoint.config import UserEndpointConfig
+from mep.endpoint.errors import ConfigRefused, StartFailed, TemplateFailed
+from mep.endpoint.permits import Permits
 from mep.endpoint.template.names import Site
 from mep.endpoint.template.render import render
 from mep.wire.handover import Handover
 from mep.wire.parent import Parent
 
+log = logging.getLogger(__name__)
+
 _VERSION: Final = re.compile(r"\d+(\.[0-9a-z+]+){1,5}")
 
 
 class Account(msgspec.Struct, frozen=True):
-    """The mapped account, from root's look-up."""
+    """The mapped account, which this process runs as."""
 
     uname: str
     uid: int
@@ -39,7 +44,6 @@ class Facts(msgspec.Struct, frozen=True):
     endpoint_id: str
     user_endpoint_id: str
     identity_id: str
-    account: Account
     identities: tuple[str, ...] = ()
     events_socket: str | None = None
     template_directory: str | None = None
@@ -55,6 +59,8 @@ class Prepared:
     permits: Permits
     directory: Path
     """``~/.mep/<user endpoint id>``, 0700, the user's own."""
+    high_assurance: bool
+    """Whether it must not go on without an audit log."""
     submitted: str = ""
     """Version of the Python that tasks come from; empty where the SDK did not say."""
 
@@ -71,7 +77,8 @@ def prepare(handover: Handover, variables: MutableMapping[str, str]) -> Prepared
     """
     facts = _decoded(handover.facts, Facts, "facts")
     parent = _decoded(handover.parent, Parent, "parent.json")
-    directory = _own_directory(Path(facts.account.dir), facts.user_endpoint_id)
+    account = own_account(variables)
+    directory = _own_directory(Path(account.dir), facts.user_endpoint_id)
     logs.begin(directory, parent.debug)
     variables.update(environment.parse(handover.environment))
     runtime = _object(handover.runtime, "user_runtime")
@@ -80,7 +87,7 @@ def prepare(handover: Handover, variables: MutableMapping[str, str]) -> Prepared
     site = Site(
         parent=parent,
         runtime=runtime,
-        account=msgspec.to_builtins(facts.account),
+        account=msgspec.to_builtins(account),
         identity_id=facts.identity_id,
         environment=variables,
     )
@@ -93,7 +100,40 @@ def prepare(handover: Handover, variables: MutableMapping[str, str]) -> Prepared
     )
     settings = config.convert(raw)
     submitted = of_the_submitter(runtime).get("GC_USER_PYTHON_VERSION", "")
-    return Prepared(facts, parent, settings, settings.permits(parent), directory, submitted)
+    high = settings.high_assurance or parent.settings.get("high_assurance") is True
+    permits = settings.permits(parent)
+    check_data(permits, settings, parent)
+    return Prepared(facts, parent, settings, permits, directory, high, submitted)
+
+
+def check_data(permits: Permits, settings: UserEndpointConfig, parent: Parent) -> None:
+    """Whether a list of functions means anything: pickled arguments can run whatever they like.
+
+    Raises:
+        ConfigRefused: it does not, and the site's policy wants it to.
+    """
+    remark = settings.data_remark(permits)
+    if remark and parent.require_json_data:
+        raise ConfigRefused(f"{remark}; policy.toml demands it (require_json_data)")
+    if remark:
+        log.warning("%s", remark)
+
+
+def own_account(variables: Mapping[str, str]) -> Account:
+    """Who this process is: ids by the kernel's word, names as root has set them in the environment.
+
+    Several names may have one uid, so the name is not looked up.
+    """
+    entry = pwd.getpwuid(os.getuid())
+    return Account(
+        variables.get("USER", entry.pw_name),
+        os.getuid(),
+        os.getgid(),
+        entry.pw_gecos,
+        variables.get("HOME", entry.pw_dir),
+        variables.get("SHELL", entry.pw_shell),
+        tuple(os.getgroups()),
+    )
 
 
 def of_the_submitter(runtime: Mapping[str, Any]) -> dict[str, str]:

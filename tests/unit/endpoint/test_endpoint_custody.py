@@ -8,6 +8,7 @@ from mep.endpoint.custody import WINDOW, Custody
 from mep.endpoint.idle import IdleLimits, IdleWatch
 from mep.endpoint.mailbox import Mailbox
 from mep.endpoint.outbox import Outbox
+from mep.endpoint.permits import Permits
 from mep.wire import codes, limits
 from mep.wire.tasks import Function, Result, StateChange, Task
 from mep.wire.to_endpoint import Results, States
@@ -22,7 +23,7 @@ def result(task_id: str, payload: bytes = b"") -> Result:
 
 
 def custody(allowed: bool = True) -> Custody:
-    return Custody(lambda _: allowed, ())
+    return Custody(Permits([None] if allowed else [[]]), ())
 
 
 BODY = Function("f", b"body")
@@ -66,13 +67,21 @@ def test_refusals() -> None:
 
 
 def test_a_result_above_the_relays_limit() -> None:
-    here = custody()
+    kept: dict[str, bytes] = {}
+
+    def keep(task_id: str, payload: bytes) -> str:
+        kept[task_id] = payload
+        return "it is kept in PLACE"
+
+    here = Custody(Permits([]), (), keep=keep)
     here.max_result = 3
     here.take([BODY], [task("a"), task("b")])
     small, large = here.end([result("a", b"123"), result("b", b"1234")])
     assert small.outcome == "success"
     assert large.failure is not None
     assert (large.payload, large.failure.code) == (b"", codes.RESULT_TOO_LARGE)
+    assert large.failure.message.endswith("; it is kept in PLACE")
+    assert kept == {"b": b"1234"}
 
 
 def test_credit_comes_back_in_portions() -> None:
@@ -184,4 +193,4 @@ def test_the_mailbox_keeps_what_comes_before_a_loop_and_rings_once_per_batch() -
     seen = asyncio.run(run())
     assert seen[0] == ["a"]
     assert [name for batch in seen[1:] for name in batch] == ["b", "c"]
-    assert mailbox.take() == ([], [])
+    assert mailbox.take() == ([], [], [], {})

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from mep.endpoint.errors import StartFailed
+from mep.endpoint.inheritance import Left, judge
 from mep.endpoint.journal import Journal
 from mep.wire import codes
 from mep.wire.tasks import Result
@@ -21,11 +22,17 @@ def result(task_id: str, payload: bytes = b"p") -> Result:
     return Result(task_id, "success", payload)
 
 
+def settled(journal: Journal, retries: int = 0, living: str = "none") -> tuple[Result, ...]:
+    """What a new process sends first, where the pools whose names begin so may live."""
+    verdict = judge(journal.left(), retries, lambda pool_id: pool_id.startswith(living))
+    return journal.settle(verdict)
+
+
 def left(directory: Path) -> tuple[dict[str, Result], set[str]]:
     """Results and lost tasks that a new process finds."""
     journal = Journal(directory)
     try:
-        inherited = {one.task_id: one for one in journal.inherit()}
+        inherited = {one.task_id: one for one in settled(journal)}
     finally:
         journal.close()
     lost = {i for i, one in inherited.items() if one.failure is not None}
@@ -42,7 +49,7 @@ def test_a_task_from_start_to_commit(tmp_path: Path) -> None:
     assert left(tmp_path) == ({"a": result("a")}, {"b"})
     # What was lost is a result by now, and stays one until it is committed.
     again = Journal(tmp_path)
-    assert [one.failure.code for one in again.inherit() if one.failure] == [codes.ENDPOINT_LOST]
+    assert [one.failure.code for one in settled(again) if one.failure] == [codes.ENDPOINT_LOST]
     again.committed(["a", "b"])
     again.close()
     assert left(tmp_path) == ({}, set())
@@ -57,6 +64,60 @@ def test_a_task_that_came_back_unbegun_is_not_lost(tmp_path: Path) -> None:
     assert [journal.has_started(i) for i in "abc"] == [True, False, True]
     journal.close()
     assert left(tmp_path) == ({}, {"a", "c"})
+
+
+def test_tasks_of_pools_that_may_live_are_not_lost_yet(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.starting(["a", "b", "c"], ["lives.1", "gone.2", "lives.1"])
+    journal.starting(["d"])
+    journal.starting(["c"], ["gone.2"])  # it was placed anew
+    journal.close()
+    journal = Journal(tmp_path)
+    assert journal.left().started == {"a": "lives.1", "b": "gone.2", "c": "gone.2", "d": ""}
+    assert {one.task_id for one in settled(journal, living="lives")} == {"b", "c", "d"}
+    assert journal.has_started("a")
+    journal.ended([result("a")])
+    journal.close()
+    results, lost = left(tmp_path)
+    assert (set(results), lost) == ({"a"}, {"b", "c", "d"})
+
+
+def test_losses_are_counted_across_processes_until_the_task_ends(tmp_path: Path) -> None:
+    """With two retries: one loss before the death, the death itself, and then it is enough."""
+    journal = Journal(tmp_path, compact_bytes=0)
+    journal.starting(["a", "other"])
+    journal.lost(["a"])
+    journal.returned(["a"])
+    journal.starting(["a"])
+    journal.close()
+    journal = Journal(tmp_path)
+    assert settled(journal, retries=2) == ()
+    assert journal.left() == Left((), {}, {"a": 2, "other": 1})
+    journal.starting(["a"])
+    journal.ended([result("other")])
+    journal.committed(["other"])
+    journal.close()
+    journal = Journal(tmp_path)
+    (lost,) = settled(journal, retries=2)
+    assert lost.task_id == "a"
+    journal.committed(["a"])
+    journal.close()
+    assert (tmp_path / "journal").stat().st_size == 0
+
+
+def test_what_a_rewritten_file_keeps(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, compact_bytes=1000)
+    journal.starting(["a", "b"], ["p", "q"])
+    journal.lost(["b"])
+    journal.lost(["b"])
+    for _ in range(3):
+        journal.ended([result("x", b"x" * 2000)])
+        journal.committed(["x"])
+    assert (tmp_path / "journal").stat().st_size < 2000
+    journal.close()
+    journal = Journal(tmp_path)
+    assert journal.left() == Left((), {"a": "p", "b": "q"}, {"b": 2})
+    journal.close()
 
 
 def test_committed_results_are_dropped_from_a_large_file(tmp_path: Path) -> None:

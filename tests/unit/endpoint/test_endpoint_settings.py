@@ -1,22 +1,21 @@
 """Configuration, environment, events and the report to the warden."""
 
+import hashlib
 import json
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from mep.endpoint import config, environment
 from mep.endpoint.__main__ import encode_report
+from mep.endpoint.custody import Custody
 from mep.endpoint.errors import ConfigRefused, StartFailed
-from mep.endpoint.events import Events
-from mep.endpoint.start import Prepared, of_the_submitter, prepare
+from mep.endpoint.permits import Permits
+from mep.endpoint.start import Prepared, check_data, of_the_submitter, prepare
 from mep.wire import handover
-from mep.wire.events import Event
 from mep.wire.parent import Parent
+from mep.wire.tasks import Function, Task
 
 F1 = "5f8f5f8e-0000-4000-8000-00000000000a"
 F2 = "5f8f5f8e-0000-4000-8000-00000000000b"
@@ -54,13 +53,75 @@ def test_refused_settings(raw: dict[str, Any], part: str) -> None:
 def test_a_function_must_be_on_every_list() -> None:
     both = config.convert({"engine": {}, "allowed_functions": [F1.upper(), F2]})
     permits = both.permits(parent(allowed_functions=(F1,)))
-    assert permits(F1)
-    assert not permits(F2)
-    assert both.permits(parent())(F2)
-    assert config.convert({"engine": {}}).permits(parent())("anything")
-    assert not config.convert({"engine": {}}).permits(parent(allowed_functions=()))(F1)
+    assert not permits.refusal(F1, None)
+    assert "not among" in permits.refusal(F2, None)
+    assert not both.permits(parent()).refusal(F2, None)
+    anything = config.convert({"engine": {}}).permits(parent())
+    assert (anything.refusal("anything", None), anything.restricted) == ("", False)
+    nothing = config.convert({"engine": {}}).permits(parent(allowed_functions=()))
+    assert nothing.restricted
+    assert nothing.refusal(F1, None)
     with pytest.raises(ConfigRefused, match="no UUID"):
         config.convert({"engine": {}, "allowed_functions": ["f"]}).permits(parent())
+    with pytest.raises(ConfigRefused, match="no SHA-256"):
+        config.convert({"engine": {}, "allowed_functions": [f"{F1}@12"]}).permits(parent())
+
+
+def test_a_body_must_be_the_one_that_a_list_names() -> None:
+    good, other = Function(F1, b"body"), Function(F1, b"another")
+    digest = hashlib.sha256(b"body").hexdigest()
+    pinned = Permits([[f"{F1}@{digest.upper()}"]])
+    assert not pinned.refusal(F1, good)
+    assert hashlib.sha256(b"another").hexdigest() in pinned.refusal(F1, other)
+    two = Permits([[f"{F1}@{digest}", f"{F1}@{hashlib.sha256(b'another').hexdigest()}"]])
+    assert not two.refusal(F1, other)
+    assert not Permits([[F1, f"{F1}@{digest}"]]).refusal(F1, other), "once without a hash"
+    assert Permits([[F1], [f"{F1}@{digest}"]]).refusal(F1, other)
+
+
+def test_the_engine_is_given_no_other_body_than_the_one_that_was_judged() -> None:
+    digest = hashlib.sha256(b"body").hexdigest()
+    here = Custody(Permits([[f"{F1}@{digest}"]]), [])
+    evil, good = Function(F1, b"evil"), Function(F1, b"body")
+    (refused,) = here.take([evil], [Task("a", F1, "g", b"")]).refused
+    assert refused.failure is not None
+    assert refused.failure.code == "FUNCTION_NOT_PERMITTED"
+    assert here.take([good], [Task("b", F1, "g", b"")]).functions == [good]
+    again = here.take([evil], [Task("c", F1, "g", b"")])
+    assert (again.functions, len(again.tasks)) == ([], 1), "the first body is the engine's"
+    fresh = Custody(Permits([[f"{F1}@{digest}"]]), [])
+    (unknown,) = fresh.take([], [Task("d", F1, "g", b"")]).refused
+    assert unknown.failure is not None
+    assert unknown.failure.code == "FUNCTION_NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    ("serializers", "limited"),
+    [
+        (None, False),
+        ([], False),
+        (["DillCodeSource", "JSONData"], True),
+        (["globus_compute_sdk.*Code", "JSONData"], True),
+        (["globus_compute_sdk.serialize.AllCodeStrategies", "JSONData"], True),
+        (["DillCodeSource", "JSONData", "DillDataBase64"], False),
+        (["DillCodeSource", "AllDataStrategies"], False),
+        (["globus_compute_sdk.*Code", "globus_compute_sdk.*Data"], False),
+    ],
+)
+def test_a_list_of_functions_means_little_where_arguments_are_pickles(
+    serializers: list[str] | None, limited: bool
+) -> None:
+    engine = {} if serializers is None else {"allowed_serializers": serializers}
+    listed = config.convert({"engine": engine, "allowed_functions": [F1]})
+    permits = listed.permits(parent())
+    assert bool(listed.data_remark(permits)) != limited
+    assert config.convert({"engine": engine}).data_remark(Permits([])) == ""
+    check_data(permits, listed, parent())
+    if limited:
+        check_data(permits, listed, parent(require_json_data=True))
+    else:
+        with pytest.raises(ConfigRefused, match="require_json_data"):
+            check_data(permits, listed, parent(require_json_data=True))
 
 
 def test_environment_values_are_text_as_written() -> None:
@@ -85,22 +146,6 @@ def test_refused_environments(data: bytes) -> None:
         environment.parse(data)
 
 
-def test_events_are_datagrams_and_never_wait(tmp_path: Path) -> None:
-    path = str(tmp_path / "events.sock")
-    events = Events(path, "u1")
-    events.send("up")  # nobody listens
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(path)
-        events.send("task-ended", task_id="t", function_id="f", text="x" * 10_000)
-        event = msgspec.json.decode(manager.recv(65536), type=Event)
-        assert (event.event, event.user_endpoint_id, event.task_id) == ("task-ended", "u1", "t")
-        assert len(event.text) == 500
-        for _ in range(5000):  # more than the socket holds
-            events.send("up")
-    events.close()
-    Events(None, "u1").send("up")
-
-
 @pytest.mark.parametrize("text", ["short", "x" * 5000, "\u00e4" * 5000, "\U0001f600" * 5000])
 def test_a_report_fits_its_pipe(text: str) -> None:
     data = encode_report("CODE", text)
@@ -114,8 +159,6 @@ def test_a_report_fits_its_pipe(text: str) -> None:
 def handed_over(home: Path, **sections: Any) -> handover.Handover:
     facts = {
         "endpoint_id": "e", "user_endpoint_id": "u", "identity_id": "i", "identities": ["i"],
-        "account": {"uname": "a", "uid": os.getuid(), "gid": 0, "gecos": "", "dir": str(home),
-                    "shell": "/bin/sh", "groups": [0]},
         "events_socket": None, "template_directory": str(home),
     }  # fmt: skip
     defaults = {
@@ -188,10 +231,10 @@ def test_a_handover_that_cannot_be_used(
     tmp_path: Path, sections: dict[str, bytes], part: str
 ) -> None:
     with pytest.raises(StartFailed, match=part):
-        prepare(handed_over(tmp_path, **sections), {})
+        prepare(handed_over(tmp_path, **sections), {"HOME": str(tmp_path)})
 
 
 @pytest.mark.usefixtures("quiet_logging")
 def test_a_home_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(StartFailed, match="cannot be used: No such file"):
-        prepare(handed_over(tmp_path / "gone"), {})
+        prepare(handed_over(tmp_path), {"HOME": str(tmp_path / "gone")})
