@@ -5,14 +5,15 @@ library and this package alone, no network socket, at most 700 lines of code: an
 of it in one sitting. In this order:
 
 :mod:`mep.root.messages`   what root can be asked: two requests; and the four things it says
-:mod:`mep.root.warden`     the event loop: one peer, its requests, and the processes they lead to
+:mod:`mep.root.warden`     the event loop: one peer, its requests, and the leaders they lead to
 :mod:`mep.root.grant`      believing the relay: signature, shape, freshness, replay
-:mod:`mep.root.leader`     a fork per start: who is it, may he, and then becoming the user
+:mod:`mep.root.leader`     a fork per user endpoint: who is it, may he, the user's process, its end
+:mod:`mep.root.pam`        account, credentials and session, as at a login
 :mod:`mep.root.become`     dropping privileges, and the proof; asking ``mep.callout`` who it is
 :mod:`mep.root.policy`     ``policy.toml`` (declared in the file beside it), and who is served
-:mod:`mep.root.children`   records of what runs, so that it outlives us; processes and their ends
+:mod:`mep.root.children`   records of what runs, so that it outlives us
 :mod:`mep.root.files`      reading files that nobody else can have written
-:mod:`mep.root.refusal`    what users read when something is refused; the audit log
+:mod:`mep.root.refusal`    why something is not done; the audit log
 :mod:`mep.root.__main__`   the command line
 
 Run by someone other than root it is a single-user endpoint's warden: the same code with the

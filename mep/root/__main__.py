@@ -1,54 +1,33 @@
-"""The warden's command line, run as ``python3 -I -S .../mep/root/__main__.py``.
+"""The warden's command line: ``python3 -I -S .../mep/root/__main__.py ETC STATE AUDIT EVENTS FD``.
+
+`ETC` and `STATE` are directories, `AUDIT` is a log, `EVENTS` the path of the manager's socket for
+events, `FD` the number of a descriptor that is passed: a listening socket, as systemd's first is 3.
 
 Without site-packages there is no package `mep`; what stands in for it here is an empty one that
 finds its parts beside this file, so nothing else becomes importable.
 """
 
-import argparse
 import os
 import socket
 import sys
 import types
 
 
-def main() -> None:
+def main(etc: str, state: str, audit: str, events: str, listener: str) -> None:
     """Serve until a signal says otherwise; what is wrong with the configuration ends it at once."""
     from mep.root import files, policy, refusal, warden
 
-    parser = argparse.ArgumentParser(prog="mep-warden")
-    for option in ("--config", "--state", "--socket", "--audit", "--events"):
-        parser.add_argument(option, required=option != "--events")
-    given = parser.parse_args()
-    os.chdir("/")
     try:
-        for path in (given.state, os.path.dirname(given.socket), os.path.dirname(given.audit)):
-            os.close(files.trusted(path))
-        known = policy.load(given.config, given.state, given.events)
-        listener = _listener(given.socket, known.manager.pw_gid)
-    except (refusal.ConfigError, OSError) as error:
+        for path in (state, os.path.dirname(audit)):
+            files.trusted(path)
+        known = policy.load(etc, state, events)
+        listening = socket.socket(fileno=int(listener))
+    except (ValueError, OSError) as error:
         sys.exit(f"mep-warden: {error}")
-    if address := os.environ.pop("NOTIFY_SOCKET", ""):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            notify.sendto(b"READY=1", address.replace("@", "\0", 1))
-    warden.Warden(known, refusal.Audit(given.audit), listener).run()
-
-
-def _listener(path: str, group: int) -> socket.socket:
-    """The socket that systemd passes, if any; else a new one that the manager's group may use."""
-    if os.environ.pop("LISTEN_PID", "") == str(os.getpid()):
-        return socket.socket(fileno=3)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    if os.path.lexists(path):
-        os.unlink(path)
-    os.umask(0o117)
-    listener.bind(path)
-    os.chown(path, -1, group)
-    listener.listen()
-    return listener
+    warden.Warden(known, refusal.Audit(audit), listening).run()
 
 
 if __name__ == "__main__":
-    package = types.ModuleType("mep")
+    package = sys.modules["mep"] = types.ModuleType("mep")
     package.__path__ = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
-    sys.modules["mep"] = package
-    main()
+    main(*sys.argv[1:])

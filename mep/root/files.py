@@ -1,8 +1,10 @@
 """Files that decide what root does, read only from where nobody else can have written.
 
-The path is walked from ``/`` by descriptor, following no symbolic link; the file and every
-directory above it must belong to root (or, in a warden that is not root, to its owner) and be
-writable by that owner alone.
+The file and every directory above it must belong to root (or, in a warden that is not root, to its
+owner), be writable by that owner alone, and be no symbolic link. They are looked at from ``/``
+down: what lies in a directory that was found good can be replaced by nobody else, unless the owner
+lets others in between looking and opening. So what was opened must be what was looked at, or all
+is looked at again.
 """
 
 import os
@@ -11,50 +13,44 @@ import stat
 from mep.root.refusal import ConfigError
 
 LIMIT = 1024 * 1024
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 def read(path: str, *, secret: bool = False, optional: bool = False) -> bytes:
     """The bytes of a trusted regular file of at most :data:`LIMIT` bytes.
 
-    `secret`: nobody but the owner may even read it. `optional`: empty where there is none.
+    `secret`: nobody but the owner may even read it. `optional`: empty where there is none, which
+    counts where nobody else can have taken it away.
 
     Raises:
-        ConfigError: missing, too large, or others can change (or read) it.
+        ConfigError: too large, or others can change (or read) it.
+        OSError: it is missing.
     """
     if optional and not os.path.lexists(path):
+        trusted(os.path.dirname(path))
         return b""
-    at = trusted(path)
-    try:
-        found = os.fstat(at)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > LIMIT:
-            raise ConfigError(f"{path} is no file of at most {LIMIT} bytes")
-        if secret and found.st_mode & 0o077:
-            raise ConfigError(f"{path} is a secret that others can read: chmod 600 {path}")
-        return os.read(at, LIMIT)
-    finally:
-        os.close(at)
+    found = trusted(path)
+    if not stat.S_ISREG(found.st_mode) or found.st_size > LIMIT:
+        raise ConfigError(f"{path} is no file of at most {LIMIT} bytes")
+    if secret and found.st_mode & 0o077:
+        raise ConfigError(f"{path} is a secret that others can read: chmod 600 {path}")
+    with open(path, "rb") as file:
+        if not os.path.samestat(found, os.fstat(file.fileno())):
+            return read(path, secret=secret, optional=optional)  # an editor's rename, or worse
+        return file.read(LIMIT)
 
 
-def trusted(path: str) -> int:
-    """A descriptor of `path`, once it and every directory above it is trusted.
+def trusted(path: str) -> os.stat_result:
+    """What `path` is, once it and every directory above it is trusted.
 
     Raises:
-        ConfigError: missing, a symbolic link, or somebody else can change it.
+        ConfigError: a symbolic link, or somebody else can change it.
+        OSError: it is missing.
     """
-    at = os.open("/", _FLAGS)
-    for name in path.strip("/").split("/"):
-        above = at
-        try:
-            at = os.open(name, _FLAGS, dir_fd=above)
-        except OSError as error:
-            raise ConfigError(f"{path}: {name}: {error.strerror} (links do not count)") from error
-        finally:
-            os.close(above)
-        found = os.fstat(at)
+    names = path.strip("/").split("/")
+    for step in ["/" + "/".join(names[:count]) for count in range(len(names) + 1)]:
+        found = os.lstat(step)
         # In /tmp nobody can replace what is the owner's; root keeps out of there altogether.
         writable = found.st_mode & 0o022 and not (found.st_mode & stat.S_ISVTX and os.geteuid())
-        if found.st_uid not in (0, os.geteuid()) or writable:
-            os.close(at)
-            raise ConfigError(f"{path}: others can change {name}: chown root, chmod go-w")
-    return at
+        if stat.S_ISLNK(found.st_mode) or found.st_uid not in (0, os.geteuid()) or writable:
+            raise ConfigError(f"others can change {step}: chown root, chmod go-w, no links")
+    return found

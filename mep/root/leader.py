@@ -1,124 +1,229 @@
-"""The leader: a fork of the warden that decides about one start and becomes the user's process.
+"""The leader: a fork of the warden for one user endpoint, from its start to its end.
 
-An alarm ends it, whatever it waits for. On the report pipe it says, as a JSON line, why it refuses;
-or, last before ``exec``, whose the process is now. What comes after that line is the user's.
+It decides about the start, under an alarm, and forks the process that becomes the user's. Then it
+stays, as root: it ends that process when it is told to, or when the process may run no longer,
+closes PAM's session, and ends. It outlives the warden that forked it.
+
+What the manager shall know it says to the warden, which forwards it: that the process is there, or
+why not; and how it ended, with what the process itself said of that on descriptor 4.
 """
 
+import contextlib
 import fcntl
 import json
 import os
 import pwd
 import signal
+import socket
 import struct
 import sys
-from typing import NoReturn
+import time
+from typing import Any, NoReturn
 
-from mep.root import become, children, files, policy
+from mep.root import become, children, files, pam, policy
 from mep.root.grant import Grant
-from mep.root.messages import Start
+from mep.root.messages import EXITED, STARTED, Start, pack_reply
 from mep.root.policy import Site
-from mep.root.refusal import Refusal
+from mep.root.refusal import Audit, Refusal
 
-_MEMORY, _REPORT = 3, 4
+_MEMORY, _REPORT, _SAID_BYTES = 3, 4, 4096
 _LAUNCH = os.path.join(os.path.dirname(os.path.dirname(__file__)), "endpoint/launch.py")
+_HEARD = {signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP}
+_NEVER = float("inf")
 
 
-def lead(site: Site, grant: Grant, start: Start, report: int) -> NoReturn:
-    """Decide, then become the user. Runs in the forked process, signals blocked."""
-    try:
-        become.settle(0o077)
-        signal.alarm(site.policy.start_timeout_s)
-        os.setsid()
-        _arrange(report)
-        _become(site, grant, start)
-    except Refusal as refusal:
-        _say(code=refusal.code, detail=refusal.detail)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, a fork must not return
-        _say(code="START_FAILED", detail=repr(error))
-    finally:
-        os._exit(1)
+class Leader:
+    """One start, and the user endpoint that comes of it. `words`: a socket to the warden."""
+
+    def __init__(self, site: Site, grant: Grant, start: Start, audit: Audit, words: socket.socket):
+        self._site, self._grant, self._start, self._audit = site, grant, start, audit
+        self._words, self._asked = words, b""
+
+    def run(self) -> NoReturn:
+        """Decide, start, stay. Runs in the forked process, signals blocked, and never returns."""
+        try:
+            become.settle(0o077)
+            signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+            signal.alarm(self._site.policy.start_timeout_s)
+            os.setsid()
+            self._words = _arrange(self._words)
+            self._account, rules = self._decide(), self._site.policy
+            none = contextlib.nullcontext(dict[str, str]())
+            session = pam.session(rules.pam_service_name, self._account)
+            with session if rules.pam_enable and not self._site.owner else none as environment:
+                self._lead(environment)
+        except Refusal as refusal:
+            self._refuse(refusal)
+        except BaseException as error:  # noqa: BLE001 - whatever it is
+            self._refuse(Refusal("START_FAILED", f"{type(error).__name__}: {error}"))
+        finally:
+            os._exit(1)
+
+    def _lead(self, environment: dict[str, str]) -> None:
+        """The child goes on when all is settled that has to be known of it."""
+        memory, account, name = _seal(self._sections()), self._account, self._grant.user_endpoint_id
+        ours, theirs = socket.socketpair()
+        child, leader = os.fork(), os.getpid()
+        if child == 0:
+            ours.close()
+            self._become(memory, theirs.fileno(), environment)
+        theirs.close()
+        os.close(memory)
+        who = child, account.pw_uid, account.pw_name, self._grant.person
+        files.trusted(self._site.state)  # once more: what lies there leads our writing
+        record = children.Record(name, leader, children.started(leader), *who)
+        children.claim(self._site.state, record, self._site.policy)
+        self._audit.record("started", identity=self._identity, **record._asdict())
+        self._say(pack_reply(STARTED, name, account.pw_name, child))
+        signal.alarm(0)
+        ours.send(b"!")
+        _, status, usage = self._stay(child)
+        self._end(os.waitstatus_to_exitcode(status), usage, ours)
+
+    def _end(self, status: int, usage: Any, report: socket.socket) -> None:
+        """Said at once, for a session may take its time to close."""
+        name, said = self._grant.user_endpoint_id, ""
+        with contextlib.suppress(OSError):
+            os.unlink(f"{self._site.state}/{name}")
+            said = report.recv(_SAID_BYTES, socket.MSG_DONTWAIT).decode(errors="replace")
+        used = f"{usage.ru_utime + usage.ru_stime:.2f} s, {usage.ru_maxrss} KiB"
+        self._audit.record("exited", user_endpoint_id=name, status=status, said=said, rusage=used)
+        self._say(pack_reply(EXITED, name, status, said))
+
+    def _refuse(self, why: Refusal) -> None:
+        self._say(self._audit.refused(self._grant.user_endpoint_id, self._start, why))
+
+    def _say(self, reply: bytes) -> None:
+        with contextlib.suppress(OSError):  # the warden may be another one by now
+            self._words.send(self._grant.user_endpoint_id.encode() + reply, socket.MSG_NOSIGNAL)
+
+    def _decide(self) -> pwd.struct_passwd:
+        """The account, which the policy lets be served; the mapping is asked when it has changed.
+
+        Raises:
+            Refusal: with the rule.
+            ConfigError: nobody can say.
+        """
+        site, people = self._site, self._grant.identities
+        if self._asked != (asked := site.mapping + str(site.policy.owner).encode()):
+            (self._identity, self._name, rule), self._asked = self._map(), asked
+            facts = {"identity": self._identity, "account": self._name, "rule": rule}
+            # Last of all: what cannot be recorded counts all the same from the next look on.
+            self._audit.record("mapped", user_endpoint_id=self._grant.user_endpoint_id, **facts)
+        words = {self._name, *(one.get(key, "") for one in people for key in ("id", "username"))}
+        if denied := {word.casefold() for word in words} & site.denied:
+            raise Refusal("ACCOUNT_REFUSED", f"mep deny: {', '.join(denied)}")
+        return site.manager if site.owner else policy.serve(site.policy, self._name)
+
+    def _map(self) -> tuple[str, str, str]:
+        """The id of the identity that counts, the name of its account here, and the rule."""
+        site, rules, people = self._site, self._site.policy, self._grant.identities
+        valid = [one for one in people if one["status"] in ("used", "private")]
+        if site.owner:
+            mine = [one["id"] for one in valid if one["id"] in rules.owner]
+            who, name, rule = mine[0] if mine else "", site.manager.pw_name, "owner"
+        else:
+            who, name, rule = become.ask(rules.callout_user, site.mapping, site.endpoint_id, valid)
+        if not who or not name:
+            raise Refusal("IDENTITY_NOT_MAPPED", f"no rule matches any of {people}")
+        return who, name, rule
+
+    def _become(self, memory: int, report: int, environment: dict[str, str]) -> NoReturn:
+        """The user's process, as root until it is not."""
+        site, account, rules, leader = self._site, self._account, self._site.policy, os.getppid()
+        try:
+            os.setsid()
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            signal.alarm(rules.start_timeout_s)
+            if not os.read(report, 1):
+                os._exit(1)  # the leader has refused, or is gone
+            if not site.owner:
+                confined = rules.pam_no_new_privs or not rules.pam_enable
+                become.drop(account, rules.pam_enable, confined)
+            become.end_with(leader)
+            os.umask(rules.umask)
+            os.dup2(memory, _MEMORY)
+            os.dup2(report, _REPORT)
+            os.closerange(_REPORT + 1, os.sysconf("SC_OPEN_MAX"))
+            command = rules.endpoint_command or [sys.executable, "-I", "-m", "mep.endpoint"]
+            argv = [sys.executable, "-I", "-S", _LAUNCH, self._grant.user_endpoint_id, *command]
+            name = account.pw_name
+            environment = {"PATH": rules.path, "LANG": "C.UTF-8"} | environment
+            me = {"HOME": account.pw_dir, "USER": name, "LOGNAME": name, "SHELL": account.pw_shell}
+            os.execve(argv[0], argv, environment | me)  # noqa: S606
+        except OSError as error:
+            os.write(report, json.dumps({"code": "START_FAILED", "message": str(error)}).encode())
+        finally:
+            os._exit(1)
+
+    def _stay(self, child: int) -> Any:
+        """How the user's process ended. Till then it is not reaped: its number stays its own."""
+        kill_at, why = _NEVER, ""
+        while not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            pause = min(self._site.policy.recheck_s, max(0, kill_at - time.monotonic()))
+            heard = signal.sigtimedwait(_HEARD, pause)
+            told = heard is not None and heard.si_signo == signal.SIGTERM
+            before, why = why, "stop" if told else self._objection()
+            # A directory that is restarted knows nobody for a moment: one look is not enough.
+            late = time.monotonic() >= kill_at
+            if late or (kill_at == _NEVER and why and (heard or why == before)):
+                self._audit.record("ending", user_endpoint_id=self._grant.user_endpoint_id, why=why)
+                _signal(child, signal.SIGKILL if late else signal.SIGTERM)
+                kill_at = time.monotonic() + self._site.policy.stop_grace_s
+        if kill_at != _NEVER:
+            _signal(child, signal.SIGKILL)  # what is left of its group
+        return os.wait4(child, 0)
+
+    def _objection(self) -> str:
+        """Why the user's process may not go on, by the site's files as they are now."""
+        try:
+            self._site = policy.load(*self._site[:3], self._site)
+            account = self._decide()
+        except Refusal as refusal:
+            return refusal.detail
+        except (OSError, ValueError, LookupError):
+            return ""  # nobody can say
+        return "" if account.pw_uid == self._account.pw_uid else f"now it is {account}"
+
+    def _sections(self) -> dict[str, bytes]:
+        site, grant, rules = self._site, self._grant, self._site.policy
+        endpoints = {"endpoint_id": site.endpoint_id, "user_endpoint_id": grant.user_endpoint_id}
+        who = {"identity_id": self._identity, "identities": grant.person}
+        where = {"events_socket": site.events, "template_directory": site.etc}
+        sections = {"token": grant.token, "facts": json.dumps(endpoints | who | where).encode()}
+        sections |= {"options": self._start.options, "runtime": self._start.runtime}
+        for name in ("parent", "template", "schema", "environment"):
+            path = os.path.join(site.etc, getattr(rules, name, "parent.json"))
+            sections[name] = files.read(path, optional=name in ("schema", "environment"))
+        return sections
 
 
-def _arrange(report: int) -> None:
-    """0 to 3: ``/dev/null``; 4: the report pipe; no more."""
+def _arrange(words: socket.socket) -> socket.socket:
+    """0 to 3: ``/dev/null``; 4: the socket to the warden, which is returned; no more."""
     null = fcntl.fcntl(os.open("/dev/null", os.O_RDWR), fcntl.F_DUPFD, 10)
-    os.dup2(report, _REPORT)
+    os.dup2(words.fileno(), _REPORT)
     for target in range(_REPORT):
         os.dup2(null, target)
     os.closerange(_REPORT + 1, os.sysconf("SC_OPEN_MAX"))
+    return socket.socket(fileno=_REPORT)
 
 
-def _become(site: Site, grant: Grant, start: Start) -> None:
-    identity, account = _decide(site, grant)
-    memory = _seal(_sections(site, grant, start, identity, account))
-    name, uid, pid = account.pw_name, account.pw_uid, os.getpid()
-    who = pid, children.started(pid), uid, name, grant.person
-    children.claim(site.state, children.Record(grant.user_endpoint_id, *who), site.policy)
-    if not site.owner:
-        # The place of PAM: acct_mgmt, initgroups, setcred, open_session; then fork, and stay as
-        # the one that closes the session and ends with the endpoint's status.
-        become.drop(account)
-    os.umask(site.policy.umask)
-    os.dup2(memory, _MEMORY)
-    command = site.policy.endpoint_command or [sys.executable, "-I", "-m", "mep.endpoint"]
-    argv = [sys.executable, "-I", "-S", _LAUNCH, grant.user_endpoint_id, *command]
-    path = {"PATH": site.policy.path, "LANG": "C.UTF-8"}
-    environment = {"HOME": account.pw_dir, "USER": name, "LOGNAME": name, "SHELL": account.pw_shell}
-    _say(account=name, uid=uid, identity=identity)
-    os.execve(argv[0], argv, environment | path)  # noqa: S606
-
-
-def _decide(site: Site, grant: Grant) -> tuple[str, pwd.struct_passwd]:
-    """The identity's id and the account that it has here."""
-    counted = [one for one in grant.identities if one["status"] in ("used", "private")]
-    rules, manager = site.policy, site.manager
-    if site.owner:
-        mine = [one["id"] for one in counted if one["id"] in rules.owner]
-        identity, name = (mine[0], manager.pw_name) if mine else ("", "")
-    else:
-        identity, name = become.ask(rules.callout_user, site.mapping, site.endpoint_id, counted)
-    if not name:
-        raise Refusal("IDENTITY_NOT_MAPPED", f"no rule matches any of {grant.identities}")
-    return identity, manager if site.owner else policy.serve(rules, name)
-
-
-def _sections(
-    site: Site, grant: Grant, start: Start, identity: str, account: pwd.struct_passwd
-) -> dict[str, bytes]:
-    def read(name: str, optional: bool = False) -> bytes:
-        return files.read(os.path.join(site.etc, name), optional=optional)
-
-    rules = site.policy
-    names = ("uname", "uid", "gid", "gecos", "dir", "shell", "groups")
-    groups = os.getgrouplist(account.pw_name, account.pw_gid)
-    local = dict(zip(names, (account[0], *account[2:], groups), strict=True))
-    endpoints = {"endpoint_id": site.endpoint_id, "user_endpoint_id": grant.user_endpoint_id}
-    who = {"identity_id": identity, "identities": grant.person, "account": local}
-    where = {"events_socket": site.events, "template_directory": site.etc}
-    sections = {"token": grant.token, "facts": json.dumps(endpoints | who | where).encode()}
-    sections |= {"options": start.options, "runtime": start.runtime, "parent": read("parent.json")}
-    sections |= {"schema": read(rules.schema, True), "environment": read(rules.environment, True)}
-    return sections | {"template": read(rules.template)}
+def _signal(child: int, number: int) -> None:
+    """To the child's process group; there is none for an instant after the fork."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, number)
 
 
 def _seal(sections: dict[str, bytes]) -> int:
-    """A read-only descriptor of a memory file that nobody can change, or open a second time.
+    """A descriptor of a memory file that nobody can change, or open a second time.
 
     It belongs to root with mode 0: processes of the same user that find it in ``/proc`` before
     the endpoint makes itself non-dumpable cannot open it. Format: ``mep/wire/handover.py``.
     """
-    with open(os.memfd_create("mep", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "wb") as file:
-        file.write(b"MEP handover 1\n")
-        for name, body in sections.items():
-            file.write(struct.pack(">16sI", name.encode(), len(body)) + body)
-        file.flush()
-        seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-        fcntl.fcntl(file, fcntl.F_ADD_SEALS, seals)
-        reader = os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
-        os.fchmod(reader, 0)
-    return reader
-
-
-def _say(**said: object) -> None:
-    line = json.dumps({key: str(value)[:700] for key, value in said.items()})
-    os.write(_REPORT, line.encode() + b"\n")
+    memory = os.memfd_create("mep", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    parts = [struct.pack(">16sI", key.encode(), len(body)) + body for key, body in sections.items()]
+    os.write(memory, b"MEP handover 1\n" + b"".join(parts))
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals)
+    os.fchmod(memory, 0)
+    return memory

@@ -1,8 +1,8 @@
 """What the manager may say to the warden, and the warden to the manager: the whole list.
 
 One packet of a root-owned ``SOCK_SEQPACKET`` Unix socket is one message. The manager says
-:class:`Start` and :class:`Stop`; the warden says :class:`Running` (first, on every connection),
-:class:`Started`, :class:`Refused` and :class:`Exited`. Anything else closes the connection.
+:class:`Start` and :class:`Stop`; the warden says what :data:`REPLIES` lists. Anything else closes
+the connection.
 
 Nothing in a packet is parsed beyond fixed-size numbers and lengths until the grant's HMAC holds.
 
@@ -12,7 +12,7 @@ Start packet, all numbers big-endian::
           grant  options  runtime
 
 Stop packet: ``b"P"`` and the user endpoint id, 36 bytes. The warden's packets are one kind byte
-and a JSON object with exactly the fields below; the manager trusts them, they come from root.
+and a JSON object with exactly the fields listed; the manager trusts them, they come from root.
 
 The manager's half, which is not root's to run, is :mod:`mep.manager.packets`. Standard library
 only, like everything in this package.
@@ -24,6 +24,15 @@ from typing import Final, NamedTuple
 
 MAX_PACKET: Final = 128 * 1024
 START: Final = struct.Struct(">cIII32s")
+RUNNING, STARTED, REFUSED, EXITED = b"R", b"s", b"r", b"x"
+REPLIES: Final = {
+    RUNNING: ("boot_id", "user_endpoint_ids"),
+    STARTED: ("user_endpoint_id", "account", "pid"),
+    REFUSED: ("user_endpoint_id", "packet", "code", "reference"),
+    EXITED: ("user_endpoint_id", "status", "said"),
+}
+"""Kind and fields of what the warden says; what they mean is said at the classes of
+:mod:`mep.manager.packets`."""
 
 
 class MessageError(ValueError):
@@ -45,55 +54,7 @@ class Stop(NamedTuple):
     user_endpoint_id: str
 
 
-class Running(NamedTuple):
-    """The state of the warden: bind `boot_id` into grants; these user endpoints live."""
-
-    boot_id: str
-    user_endpoint_ids: list[str]
-
-
-class Started(NamedTuple):
-    """The user's process is forked (or was running already)."""
-
-    user_endpoint_id: str
-    account: str
-    pid: int
-
-
-class Refused(NamedTuple):
-    """No process was started. `message` is for the user; `reference` names the log record.
-
-    `user_endpoint_id` and `nonce` are empty where the grant could not be believed: such a
-    packet is only counted, by `packet` (SHA-256 of the grant bytes, hex).
-    """
-
-    user_endpoint_id: str
-    nonce: str
-    packet: str
-    code: str
-    message: str
-    reference: str
-
-
-class Exited(NamedTuple):
-    """A user endpoint ended. `code` and `message` when its process said why, else empty;
-    `status` and `signal` are None where the warden cannot know (an adopted process).
-    """
-
-    user_endpoint_id: str
-    nonce: str
-    status: int | None
-    signal: int | None
-    code: str
-    message: str
-
-
-Request = Start | Stop
-Reply = Running | Started | Refused | Exited
-KINDS: Final = {Running: b"R", Started: b"s", Refused: b"r", Exited: b"x"}
-
-
-def parse_request(packet: bytes) -> Request:
+def parse_request(packet: bytes) -> Start | Stop:
     """The request in a packet.
 
     Raises:
@@ -110,6 +71,7 @@ def parse_request(packet: bytes) -> Request:
     raise MessageError(f"packet of kind {packet[:1]!r}, {len(packet)} bytes")
 
 
-def pack_reply(reply: Reply) -> bytes:
+def pack_reply(kind: bytes, *values: object) -> bytes:
     """The packet of one reply."""
-    return KINDS[type(reply)] + json.dumps(reply._asdict(), separators=(",", ":")).encode()
+    fields = dict(zip(REPLIES[kind], values, strict=True))
+    return kind + json.dumps(fields, separators=(",", ":")).encode()

@@ -4,11 +4,11 @@ The keys of ``policy.toml`` are declared, with type, default and meaning, in the
 beside this one.
 """
 
-import difflib
 import grp
 import json
 import os
 import pwd
+import time
 import tomllib
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -26,24 +26,20 @@ class Site(NamedTuple):
 
     etc: str
     state: str
-    events: str | None
+    events: str
     policy: Policy
     keys: dict[int, bytes]
     endpoint_id: str
     manager: pwd.struct_passwd
     owner: bool
     mapping: bytes
-
-    def stamp(self) -> list[object]:
-        """Differs when one of the files has changed."""
-        names = ("policy.toml", "grant.key", "parent.json", self.policy.mapping)
-        paths = [os.path.join(self.etc, name) for name in names]
-        found = [os.stat(path) for path in paths if os.path.exists(path)]
-        return [(one.st_ino, one.st_mtime_ns, one.st_ctime_ns, one.st_size) for one in found]
+    denied: set[str]
+    """What ``mep deny`` wrote, one a line: accounts, and ids and usernames of identities."""
 
 
-def load(etc: str, state: str, events: str | None) -> Site:
-    """Read ``policy.toml``, ``grant.key``, ``parent.json`` and the mapping.
+def load(etc: str, state: str, events: str, before: Site | None = None) -> Site:
+    """Read ``policy.toml``, ``grant.key``, ``parent.json``, ``denied`` and the mapping, which is
+    tried if it is not what it was `before`.
 
     Raises:
         ConfigError: with the remedy.
@@ -55,34 +51,28 @@ def load(etc: str, state: str, events: str | None) -> Site:
         endpoint = json.loads(files.read(f"{etc}/parent.json"))["endpoint_id"]
         manager = pwd.getpwuid(os.geteuid()) if owner else pwd.getpwnam(policy.manager_user)
         mapping = b"" if owner else files.read(os.path.join(etc, policy.mapping))
+        denied = files.read(f"{etc}/denied", optional=True).decode().casefold().splitlines()
         if {len(key) for key in keys.values()} != {32}:
             raise ConfigError("grant.key must hold 32 bytes per version: run mep register")
-    except (ValueError, LookupError, TypeError) as error:
+        if not owner and (before is None or before.mapping != mapping):
+            become.ask(policy.callout_user, mapping, endpoint, [])
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise ConfigError(f"{etc}: {error}") from error
-    if not owner:
-        become.ask(policy.callout_user, mapping, endpoint, [])
-    return Site(etc, state, events, policy, keys, endpoint, manager, owner, mapping)
+    return Site(etc, state, events, policy, keys, endpoint, manager, owner, mapping, {*denied})
 
 
 def parse(text: str) -> Policy:
     """The policy in the text of ``policy.toml``.
 
     Raises:
-        ConfigError: not TOML, an unknown key, a value of the wrong type or out of range.
+        ValueError: not TOML, an unknown key, a value of the wrong type or out of range.
     """
     with open(os.path.join(os.path.dirname(__file__), "policy.toml")) as file:
-        known = _flat(file.read())
-    try:
-        given = _flat(text)
-        for key, value in given.items():
-            _check(known, key, value)
-        policy = Policy(**known | given)
-        policy.umask = int(policy.umask, 8)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"policy.toml: {error}") from error
-    if policy.pam_enable:
-        raise ConfigError("policy.toml: pam.enable: this version has no PAM; set it to false")
-    return policy
+        known, given = _flat(file.read()), _flat(text)
+    for key, value in given.items():
+        _check(known, key, value)
+    values = known | given
+    return Policy(**values | {"umask": int(values["umask"], 8)})
 
 
 def _flat(text: str) -> dict[str, Any]:
@@ -92,11 +82,10 @@ def _flat(text: str) -> dict[str, Any]:
 
 def _check(known: dict[str, Any], key: str, value: Any) -> None:
     if key not in known:
-        near = difflib.get_close_matches(key, known, 1, 0)[0]
-        raise ValueError(f"unknown key {key}: the closest is {near}")
+        raise ValueError(f"policy.toml: unknown key {key}")
     kind, inside = type(value), set(map(type, value)) if isinstance(value, list) else set()
     if kind is not type(known[key]) or inside - {str} or (kind is int and value < 1):
-        raise ValueError(f"{key} = {value!r} is unlike its default, {known[key]!r}")
+        raise ValueError(f"policy.toml: {key} = {value!r} is unlike its default, {known[key]!r}")
 
 
 def serve(policy: Policy, name: str) -> pwd.struct_passwd:
@@ -104,11 +93,13 @@ def serve(policy: Policy, name: str) -> pwd.struct_passwd:
 
     Raises:
         Refusal: unknown, root, too low, the daemon's own, denied or not allowed.
+        KeyError: a group of the policy does not exist.
     """
     try:
         account = pwd.getpwnam(name)
     except (KeyError, ValueError) as error:
         raise Refusal("ACCOUNT_UNKNOWN", f"no account {name!r}") from error
+    locked, expires = become.shadow(name)
     uid, groups = account.pw_uid, set(os.getgrouplist(name, account.pw_gid))
     rules = {
         "pw_name differs": account.pw_name != name,
@@ -118,6 +109,9 @@ def serve(policy: Policy, name: str) -> pwd.struct_passwd:
         "allow_users": not {"*", name} & {*policy.allow_users},
         "deny_users": name in policy.deny_users,
         "allow_groups": policy.allow_groups != ["*"] and not groups & _gids(policy.allow_groups),
+        "locked": locked and not policy.allow_locked,
+        "expired": -1 < expires <= time.time() // 86400,
+        "nologin": account.pw_shell.endswith(("/nologin", "/false")) and not policy.allow_nologin,
         "deny_groups": bool(groups & _gids(policy.deny_groups)),
     }
     if broken := [rule for rule, holds in rules.items() if holds]:

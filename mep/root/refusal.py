@@ -1,22 +1,15 @@
-"""What is said: why something is not done, to the user; all that was decided, to the audit log."""
+"""What is said: why something is not done, and all that was decided, to the audit log."""
 
 import json
 import os
 import syslog
 import time
+from hashlib import sha256
+
+from mep.root.messages import REFUSED, Start, pack_reply
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOISE_PER_MINUTE = 1000
-SENTENCES = {
-    "GRANT_REFUSED": "The site did not accept the relay's request to start your user endpoint.",
-    "IDENTITY_NOT_MAPPED": "The site does not map your identity to a local account.",
-    "ACCOUNT_UNKNOWN": "Your identity maps to an account that does not exist on this machine.",
-    "ACCOUNT_REFUSED": "The site's policy does not let the account be used that you map to.",
-    "ACCOUNT_SHARED": "Your identity maps to an account that somebody else is using right now.",
-    "START_LIMIT": "Too many user endpoints, yours or all, run or start here; try again later.",
-    "START_FAILED": "The site could not start your user endpoint.",
-}
-"""By code of ``mep.wire.codes``: fit for the user, and silent about anybody else."""
 
 
 class ConfigError(ValueError):
@@ -24,10 +17,13 @@ class ConfigError(ValueError):
 
 
 class Refusal(Exception):
-    """A start is refused; `detail` is for the audit log."""
+    """A start is refused; `code` is one of ``mep.wire.codes``, `detail` is for the audit log.
+
+    What the user reads is in :mod:`mep.manager.sentences`.
+    """
 
     def __init__(self, code: str, detail: object) -> None:
-        self.code, self.message, self.detail = code, SENTENCES[code], str(detail)
+        self.code, self.detail = code, str(detail)
 
 
 def clean(text: object) -> str:
@@ -51,6 +47,12 @@ class Audit:
         self._noise = {minute: self._noise.get(minute, 0) + noisy}
         if not noisy or self._noise[minute] <= _NOISE_PER_MINUTE:
             syslog.syslog(syslog.LOG_AUTHPRIV | syslog.LOG_NOTICE, line)
+            syslog.closelog()  # forks shall not have its descriptor
             with open(os.open(self._path, _FLAGS, 0o600), "w") as file:
                 file.write(line + "\n")
         return reference
+
+    def refused(self, name: str, start: Start, why: Refusal) -> bytes:
+        """Write that the start of a user endpoint is refused; the packet that says so."""
+        reference = self.record("refused", user_endpoint_id=name, code=why.code, why=why.detail)
+        return pack_reply(REFUSED, name, sha256(start.grant).hexdigest(), why.code, reference)

@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mep.root import children, policy
-from mep.root.children import Process, Record
+from mep.root.children import Record
 from mep.root.refusal import Refusal
 
 POLICY = policy.parse("max_endpoints_per_user = 2\nshared_accounts = ['project']")
@@ -22,7 +21,7 @@ def living() -> Iterator[int]:
 
 
 def record(name: str, pid: int, *person: str, account: str = "alice", uid: int = 7) -> Record:
-    return Record(name, pid, children.started(pid), uid, account, list(person))
+    return Record(name, pid, children.started(pid), 4711, uid, account, list(person))
 
 
 def names(state: Path) -> list[str]:
@@ -58,7 +57,7 @@ def test_a_process_that_ended_does_not_count(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("text", ["", "[", "{}", "3", "[1]", '["a", "b", 3, 4, 5, 6]'])
+@pytest.mark.parametrize("text", ["", "[", "{}", "3", "[1]", '["a", "b", 3, 4, 5, 6, 7]'])
 def test_a_damaged_record_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "a").write_text(text)
     assert names(tmp_path) == []
@@ -69,7 +68,6 @@ def test_a_second_person_is_refused(tmp_path: Path, living: int) -> None:
     with pytest.raises(Refusal) as caught:
         children.claim(str(tmp_path), record("b", living, "r"), POLICY)
     assert caught.value.code == "ACCOUNT_SHARED"
-    assert "alice" not in caught.value.message
     assert names(tmp_path) == ["a"]
 
 
@@ -99,40 +97,3 @@ def test_records_are_json_that_is_replaced_whole(tmp_path: Path, living: int) ->
     children.claim(str(tmp_path), record("a", living, "p"), POLICY)
     assert json.loads((tmp_path / "a").read_text())[:2] == ["a", living]
     assert not (tmp_path / "new").exists()
-
-
-@pytest.fixture
-def speaker(living: int) -> Iterator[tuple[Process, int]]:
-    """A process, and the end of its report pipe that it would have."""
-    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    process = Process("a", living, "", "n", reader)
-    yield process, writer
-    for descriptor in (reader, writer, process.pidfd):
-        os.close(descriptor)
-
-
-def test_lines_of_a_report(speaker: tuple[Process, int]) -> None:
-    process, writer = speaker
-    assert process.listen()
-    assert process.line(0) == {}
-    os.write(writer, b'{"account": "alice", "uid": 7}\n{"code": "X", "mess')
-    assert process.listen()
-    os.write(writer, b'age": "a\\u001b[2J\\u202e\\ud800b"}')
-    assert process.listen()
-    assert process.line(0) == {"account": "alice", "uid": "7"}
-    assert process.line(-1) == {"code": "X", "message": "a\ufffd[2J\ufffd\ufffdb"}
-
-
-@pytest.mark.parametrize("said", [b"", b"\n", b"x", b"[]", b"3", b'"x"', b"[" * 8000, b"\xff" * 9])
-def test_a_report_that_is_none(speaker: tuple[Process, int], said: bytes) -> None:
-    process, writer = speaker
-    os.write(writer, said)
-    process.listen()
-    assert process.line(-1) == {}
-
-
-def test_no_more_is_taken_than_is_needed(speaker: tuple[Process, int]) -> None:
-    process, writer = speaker
-    os.write(writer, b"x" * 60000)
-    assert not process.listen()
-    assert len(process.said) == 8192

@@ -2,22 +2,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mep.manager.packets import pack_request, parse_reply
+from mep.manager import packets
+from mep.manager.packets import Exited, Refused, Running, Started, pack_request, parse_reply
 from mep.root import messages
-from mep.root.messages import Exited, MessageError, Refused, Running, Start, Started, Stop
+from mep.root.messages import EXITED, REFUSED, RUNNING, STARTED, MessageError, Start, Stop
 
 UEP = "0d3b7c1e-4c55-5a8f-8d0e-93c1a2b4e5f6"
 REPLIES = [
-    Running("b" * 32, [UEP]),
-    Started(UEP, "alice", 7),
-    Refused(UEP, "n", "p", "GRANT_REFUSED", "No.\n", "ref"),
-    Exited(UEP, "", None, 9, "", ""),
+    (RUNNING, Running("b" * 32, [UEP])),
+    (STARTED, Started(UEP, "alice", 7)),
+    (REFUSED, Refused(UEP, "p", "GRANT_REFUSED", "ref")),
+    (EXITED, Exited(UEP, None, "\n\0")),
 ]
 
 
-@pytest.mark.parametrize("reply", REPLIES, ids=lambda one: type(one).__name__)
-def test_replies_arrive_as_they_were_sent(reply: messages.Reply) -> None:
-    assert parse_reply(messages.pack_reply(reply)) == reply
+@pytest.mark.parametrize(("kind", "reply"), REPLIES)
+def test_replies_arrive_as_they_were_sent(kind: bytes, reply: packets.Reply) -> None:
+    assert parse_reply(messages.pack_reply(kind, *reply)) == reply
+    assert reply._fields == messages.REPLIES[kind]
+
+
+@given(st.text())
+def test_what_a_process_said_is_a_report_or_nothing(said: str) -> None:
+    assert packets.report(said) == ("", "")
+    assert packets.report('{"code": "C", "message": "M"}') == ("C", "M")
 
 
 @given(st.binary(max_size=500), st.binary(min_size=32, max_size=32), st.binary(), st.binary())

@@ -9,8 +9,7 @@ import pytest
 
 import mep.root
 from mep.root import policy
-from mep.root.refusal import SENTENCES, ConfigError, Refusal
-from mep.wire import codes
+from mep.root.refusal import Refusal
 
 DEFAULTS = Path(mep.root.__file__).with_name("policy.toml").read_text()
 
@@ -29,8 +28,8 @@ def test_keys_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("minimum_udi = 5", "minimum_uid"),
-        ("zzz = 5", "unknown key zzz: the closest is"),
+        ("minimum_udi = 5", "unknown key minimum_udi"),
+        ("zzz = 5", "unknown key zzz"),
         ("minimum_uid = '5'", "minimum_uid"),
         ("minimum_uid = 0", "minimum_uid"),
         ("minimum_uid = -1", "minimum_uid"),
@@ -42,26 +41,18 @@ def test_keys_are_read() -> None:
         ("path = ['/bin']", "path"),
         ("umask = '9'", "base 8"),
         ("umask = 77", "umask"),
-        ("pam = 3", "policy.toml"),
-        ("[pam]\nenabel = true", "pam_enable"),
+        ("pam = 3", "int"),
+        ("[pam]\nenabel = true", "unknown key pam_enabel"),
         ("[pam]\nenable = 'no'", "pam_enable"),
-        ("[pam]\nenable = true", "this version has no PAM"),
         ("[pam.enable]\nx = 1", "pam_enable"),
         ("[limits]\nx = 1", "unknown key limits"),
-        ("= =", "policy.toml"),
-        ("a = 1\na = 1", "policy.toml"),
+        ("= =", "line 1"),
+        ("a = 1\na = 1", "overwrite"),
     ],
 )
 def test_what_is_wrong_refuses_to_start(text: str, words: str) -> None:
-    with pytest.raises(ConfigError, match="policy") as caught:
+    with pytest.raises((ValueError, TypeError), match=words):
         policy.parse(text)
-    assert words in str(caught.value)
-
-
-def test_sentences_are_for_the_codes_of_the_wire() -> None:
-    for code, sentence in SENTENCES.items():
-        assert getattr(codes, code) == code
-        assert sentence.endswith(".")
 
 
 def refused(name: str, **keys: Any) -> Refusal:
@@ -93,7 +84,7 @@ def test_root_is_never_served() -> None:
 
 def test_low_uids_are_not_served() -> None:
     assert "minimum_uid" in refused("daemon").detail
-    assert serve("daemon", minimum_uid=1).pw_name == "daemon"
+    assert serve("daemon", minimum_uid=1, allow_nologin=True).pw_name == "daemon"
 
 
 def test_the_daemon_s_own_accounts_are_not_served() -> None:
@@ -125,6 +116,22 @@ def test_users_and_groups(new_account) -> None:
         assert refused(name, allow_users=[name], deny_groups=[group]).code == "ACCOUNT_REFUSED"
     for groups in ([], ["daemon"]):
         assert refused(name, allow_groups=groups).detail.endswith(": allow_groups")
+
+
+@pytest.mark.root
+def test_locked_and_expired_accounts_and_those_without_a_shell(new_account) -> None:
+    name = new_account("locked").pw_name
+    assert serve(name).pw_name == name
+    for change, rule, key in (
+        (["--lock"], "locked", "allow_locked"),
+        (["--unlock", "--shell", "/usr/sbin/nologin"], "nologin", "allow_nologin"),
+        (["--shell", "/bin/false"], "nologin", "allow_nologin"),
+    ):
+        subprocess.run(["usermod", *change, name], check=True, timeout=60)
+        assert refused(name).detail.endswith(f": {rule}")
+        assert serve(name, **{key: True}).pw_name == name
+    subprocess.run(["usermod", "--shell", "/bin/sh", "--expiredate", "1", name], check=True)
+    assert refused(name, allow_locked=True, allow_nologin=True).detail.endswith(": expired")
 
 
 @pytest.mark.root
