@@ -6,5 +6,6 @@ administrator writes (:mod:`mep.callout.mapping`, :mod:`mep.callout.pattern`) an
 command answers (:mod:`mep.callout.external`) is parsed here, and never by root. Root believes of
 the answer that somebody of the identity set has an account, and lets its policy judge that.
 
-Standard library only, started as ``python3 -I -S``.
+Standard library only, started as ``python3 -I -S``; the program that asks LDAP directories
+(:mod:`mep.callout.directory`) is another process, for it needs python-ldap.
 """

@@ -1,41 +1,54 @@
 """One question on standard input, one answer on standard output, both JSON objects.
 
 Question: ``{"mapping": text of the mapping file, "endpoint_id", "identities": [record, ...]}``,
-perhaps with ``"explain": true``. Answer: ``{"error": sentence}``, or ``{"id", "output"}`` of the
-identity that is mapped first, both empty where there is none. With `explain` also ``"findings"``:
-what every rule said, up to the one that decides. Without identities it is the mapping file that is
-in question.
+perhaps with ``"explain": true``. Answer: ``{"error": sentence}``, or ``{"id", "output", "rule"}``
+of the identity that is mapped first, all empty where there is none. With `explain` also
+``"findings"``: what every rule said, up to the one that decides, and ``"remarks"`` on the file
+(null where it is none). Without identities it is the mapping file that is in question.
 """
 
 import json
 import sys
+import time
 import types
-from typing import Any
+from typing import Any, Final
+
+SECONDS: Final = 9.0
+"""For all programs together; the warden's alarm comes a second later, and ends this one alone."""
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
     """The answer to a question."""
-    from mep.callout import mapping
+    from mep.callout import errors, mapping
 
-    def run(command: list[str], people: list[mapping.Identity]) -> list[tuple[str, str]]:
+    deadline = time.monotonic() + SECONDS
+
+    def run(asked: mapping.External, people: list[mapping.Identity]) -> list[mapping.Answer]:
         from mep.callout import external  # most sites never need it, and every start waits for us
 
-        return external.run(question["endpoint_id"], command, people)
+        left = min(external.SECONDS, max(deadline - time.monotonic(), 0))
+        return external.run(question["endpoint_id"], asked, people, left)
 
     findings: list[mapping.Finding] = []
+    rules: mapping.Mapping | None = None
     try:
         rules = mapping.compile_text(question["mapping"])
         for finding in mapping.explain(rules, question["identities"], run):
             findings.append(finding)
             if finding.output:
                 break
-    except (mapping.MappingError, mapping.ExternalError) as error:
+    except (errors.MappingError, errors.ExternalError) as error:
         said: dict[str, Any] = {"error": str(error)}
     else:
-        decided = [(one.identity_id, one.output) for one in findings if one.output]
-        said = dict(zip(("id", "output"), decided[0] if decided else ("", ""), strict=True))
+        said = {"id": "", "output": "", "rule": ""}
+        if findings and (last := findings[-1]).output:
+            rule = f"{last.rule}: {last.text}"
+            said = {"id": last.identity_id, "output": last.output, "rule": rule}
     if question.get("explain"):
+        from mep.callout.remarks import remarks
+
         said["findings"] = [finding._asdict() for finding in findings]
+        said["remarks"] = None if rules is None else list(remarks(rules))
     return said
 
 

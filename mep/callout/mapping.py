@@ -1,7 +1,8 @@
 """Identity mapping documents: which local account an identity set has.
 
 ``expression_identity_mapping#1.0.0`` and ``external_identity_mapping#1.0.0`` documents, one or a
-list, as Globus Connect Server and Globus Compute define them. Order: documents, then rules, then
+list, as Globus Connect Server and Globus Compute define them, and our own
+``ldap_identity_mapping#1.0.0`` (:mod:`mep.callout.directory`). Order: documents, then rules, then
 identities of the set; the first output wins. Only identity records with status ``used`` or
 ``private`` count. An output is inserted once: a value with braces in it stays as it is.
 """
@@ -11,24 +12,16 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
+from mep.callout.errors import MappingError
 from mep.callout.pattern import Pattern, PatternError
 
 Identity = dict[str, str]
-Run = Callable[[list[str], list[Identity]], list[tuple[str, str]]]
-"""Runs a command (its argv) on identities: pairs of identity id and account name."""
 
 EXPRESSION: Final = "expression_identity_mapping#1.0.0"
 EXTERNAL: Final = "external_identity_mapping#1.0.0"
+LDAP: Final = "ldap_identity_mapping#1.0.0"
 _REMARKS: Final = {"DATA_TYPE", "comment"}
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z0-9_]+)\}")
-
-
-class MappingError(ValueError):
-    """Not a mapping; the text begins with the JSON path of what is wrong."""
-
-
-class ExternalError(Exception):
-    """A command failed, or its answer is none."""
 
 
 class Finding(NamedTuple):
@@ -71,13 +64,28 @@ class Rule(NamedTuple):
 
 
 class External(NamedTuple):
-    """A command that maps; argv without the options that are appended."""
+    """A program that maps."""
 
     path: str
+    text: str
+    """What is run or asked, for people."""
     command: list[str]
+    """Argv without the options that are appended; empty: our own program for directories."""
+    document: dict[str, Any] | None = None
+    """What that one is told."""
+
+
+class Answer(NamedTuple):
+    """What a program said of one identity."""
+
+    identity_id: str
+    output: str
+    why: str = "the command says so"
 
 
 Mapping = list[Rule | External]
+Run = Callable[[External, list[Identity]], list[Answer]]
+"""Asks a program about identities."""
 
 
 def explain(mapping: Mapping, identities: list[Identity], run: Run) -> Iterator[Finding]:
@@ -87,10 +95,8 @@ def explain(mapping: Mapping, identities: list[Identity], run: Run) -> Iterator[
         if isinstance(rule, Rule):
             yield from (rule.apply(identity) for identity in counted)
         elif counted:
-            text = " ".join(rule.command)
-            for identity_id, output in run(rule.command, counted):
-                why = "the command says so"
-                yield Finding(rule.path, text, "", identity_id, output or None, why)
+            for who, output, why in run(rule, counted):
+                yield Finding(rule.path, rule.text, "", who, output or None, why)
 
 
 def compile_text(text: str) -> Mapping:
@@ -125,8 +131,14 @@ def _document(path: str, raw: object) -> Mapping:
             rules = _typed(path, raw, {"mappings": list})["mappings"]
             return [_rule(f"{path}.mappings[{n}]", rule) for n, rule in enumerate(rules)]
         case "external_identity_mapping#1.0.0":
-            return [External(path, _command(path, _typed(path, raw, {"command": list})))]
-    raise MappingError(f"{path}.DATA_TYPE is neither {EXPRESSION} nor {EXTERNAL}")
+            command = _command(path, _typed(path, raw, {"command": list}))
+            return [External(path, " ".join(command), command)]
+        case "ldap_identity_mapping#1.0.0":
+            from mep.callout.directory import document  # most sites never need it
+
+            document.parse(path, raw)
+            return [External(path, f"{LDAP} {raw['filter']}", [], raw)]
+    raise MappingError(f"{path}.DATA_TYPE is none of {EXPRESSION}, {EXTERNAL}, {LDAP}")
 
 
 def _command(path: str, raw: dict[str, Any]) -> list[str]:
@@ -170,6 +182,8 @@ def _template(path: str, text: str, groups: int) -> list[str]:
     parts = _PLACEHOLDER.split(text)
     if any(brace in literal for literal in parts[::2] for brace in "{}"):
         raise MappingError(f"{path} has a brace that belongs to no {{field}}")
+    if any(literal.endswith("\\") for literal in parts[:-1:2]):
+        raise MappingError(f"{path} has a backslash before a {{field}}, which escapes nothing here")
     for name in parts[1::2]:
         if name.isdecimal() and int(name) >= groups:
             raise MappingError(f"{path}: {{{name}}}: there are {groups} groups, counted from 0")

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from mep.callout import external
-from mep.callout.mapping import ExternalError
+from mep.callout.errors import ExternalError
+from mep.callout.mapping import External
 
 PEOPLE = [{"id": "1", "status": "used"}, {"id": "2", "status": "used"}]
 ENDPOINT = "6f1c2f1e-6a3e-4a55-9a0b-2f4f1b7c9d10"
@@ -25,14 +26,14 @@ def run(tmp_path: Path):
         program = tmp_path / "map"
         program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
-        return external.run(ENDPOINT, [str(program), *args], PEOPLE, seconds)
+        return external.run(ENDPOINT, External("$", "", [str(program), *args]), PEOPLE, seconds)
 
     return run
 
 
 def test_the_answer_in_its_order(run) -> None:
     pairs = [{"id": "2", "output": "b"}, {"id": "1", "output": "a"}]
-    assert run(says(pairs)) == [("2", "b"), ("1", "a")]
+    assert [one[:2] for one in run(says(pairs))] == [("2", "b"), ("1", "a")]
     assert run(says([])) == []
     assert run("exit 0") == []
 
@@ -56,6 +57,7 @@ def test_what_the_program_is_given(run, tmp_path: Path) -> None:
     ("script", "words"),
     [
         ("exit 3", "exit status 3"),
+        ("printf 'no\\033 disk\\nleft' >&2; exit 3", "exit status 3: no  disk left"),
         ("kill -9 $$", "exit status -9"),
         ("echo nonsense", "Expecting value"),
         ("echo '{}'", "no identity_mapping_output"),
@@ -75,7 +77,7 @@ def test_whatever_goes_wrong_is_an_error(run, script: str, words: str) -> None:
 
 def test_a_program_that_does_not_exist() -> None:
     with pytest.raises(ExternalError, match="No such file"):
-        external.run(ENDPOINT, ["/nowhere/map"], PEOPLE)
+        external.run(ENDPOINT, External("$", "", ["/nowhere/map"]), PEOPLE)
 
 
 def test_a_program_that_hangs_is_ended_with_its_children(run, tmp_path: Path) -> None:

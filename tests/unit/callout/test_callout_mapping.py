@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mep.callout.mapping import Finding, MappingError, compile_document, compile_text, explain
+from mep.callout.errors import MappingError
+from mep.callout.mapping import (
+    Answer,
+    External,
+    Finding,
+    compile_document,
+    compile_text,
+    explain,
+)
+from mep.callout.remarks import remarks
 
 ALICE = {"id": "1", "status": "used", "username": "alice@example.org", "name": "Alice {0} {id}"}
 OTHER = {"id": "2", "status": "used", "username": "ali@lab.example"}
@@ -23,7 +32,7 @@ def external(*command: Any) -> dict[str, Any]:
     return {"DATA_TYPE": "external_identity_mapping#1.0.0", "command": list(command)}
 
 
-def nobody(command: list[str], identities: list[dict[str, str]]) -> list[tuple[str, str]]:
+def nobody(asked: External, identities: list[dict[str, str]]) -> list[Answer]:
     raise AssertionError("no command was to be run")
 
 
@@ -100,9 +109,9 @@ def test_every_rule_is_explained() -> None:
 def test_a_command_is_asked_about_identities_in_use() -> None:
     asked = []
 
-    def run(command: list[str], identities: list[dict[str, str]]) -> list[tuple[str, str]]:
-        asked.append((command, identities))
-        return [("1", ""), ("1", "alice"), ("2", "other")]
+    def run(one: External, identities: list[dict[str, str]]) -> list[Answer]:
+        asked.append((one.command, identities))
+        return [Answer("1", ""), Answer("1", "alice"), Answer("2", "other")]
 
     unused = {**OTHER, "status": "unused"}
     assert mapped(external("/bin/map", 1, "-x"), ALICE, unused, run=run) == "alice"
@@ -163,3 +172,22 @@ def test_a_text_is_a_mapping_or_an_error(text: str) -> None:
         compile_text(text)
     except MappingError as error:
         assert str(error).startswith("$")
+
+
+@pytest.mark.parametrize(
+    ("match", "meant"),
+    [
+        ("(.*)@example.edu", '"(.*)@example\\\\.edu"'),
+        ("(.*)@cs\\.example.edu", '"(.*)@cs\\\\.example\\\\.edu"'),
+        ("(.*)@example\\.edu", None),
+        ("(.*)", None),
+        (".*@x|.?a.", None),
+    ],
+)
+def test_a_dot_that_was_hardly_meant_is_remarked_on(match: str, meant: str | None) -> None:
+    said = list(remarks(compile_document(expression(rule(match, "x")))))
+    assert len(said) == (meant is not None)
+    if meant is not None:
+        assert said[0].startswith("$.mappings[0].match: ")
+        assert said[0].endswith(meant)
+    assert not list(remarks(compile_document(expression(rule(match, "x", literal=True)))))
