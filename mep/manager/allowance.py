@@ -31,13 +31,13 @@ class Allowances:
         bucket.level = min(self.burst, bucket.level + (now - bucket.at) * self.rate)
         bucket.at = now
         if bucket.level < units:
-            bucket.dropped += 1
+            bucket.dropped += int(units)
             return False
         bucket.level -= units
         return True
 
     def dropped(self, uid: int) -> int:
-        """How often `uid` has been denied since this was last asked."""
+        """How many units `uid` has been denied since this was last asked."""
         bucket = self._buckets.get(uid)
         if bucket is None:
             return 0

@@ -11,7 +11,10 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from mep.manager.packets import pack_request
+from mep.manager import packets, sentences
+from mep.manager.failures import Failures
+from mep.manager.packets import pack_request, report
+from mep.manager.records import harmless
 from mep.root import messages as root
 from mep.wire import codes
 from mep.wire import to_manager as wire
@@ -54,8 +57,12 @@ class Broker:
     to_relay: deque[Message] = field(default_factory=lambda: deque(maxlen=KEPT))
     to_warden: deque[bytes] = field(default_factory=deque)
     _relay: bool = False
+    _last_boot_id: str = ""
     _asked: OrderedDict[str, tuple[str, str]] = field(default_factory=OrderedDict)
     """SHA-256 of a grant that the warden has been given -> user endpoint id, nonce."""
+    _nonces: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    """User endpoint id -> nonce of the newest start, which its end answers."""
+    _failures: Failures = field(default_factory=Failures)
 
     def relay_up(self) -> None:
         """The hello has been sent: the warden's state goes next, then what waited."""
@@ -74,7 +81,7 @@ class Broker:
         if isinstance(message, wire.Exited | wire.Refused):
             self.to_relay.appendleft(message)
 
-    def from_relay(self, message: wire.Start | wire.Stop) -> None:
+    def from_relay(self, message: wire.Start | wire.Stop, now: float) -> None:
         """A request of the relay, on its way to the warden."""
         if self.boot_id is None:
             # The relay asks again, with a grant for the next boot id, after the next WardenUp.
@@ -82,13 +89,15 @@ class Broker:
             return
         match message:
             case wire.Start():
-                self._start(message)
+                self._start(message, now)
             case wire.Stop(user_endpoint_id):
                 self._stop(user_endpoint_id)
 
-    def warden_up(self, running: root.Running, now: float) -> None:
+    def warden_up(self, running: packets.Running, now: float) -> None:
         """The warden's first packet: a connection is there, with this state."""
-        self.boot_id = running.boot_id
+        if self._last_boot_id != running.boot_id:
+            self._asked.clear()
+        self.boot_id = self._last_boot_id = running.boot_id
         unknown = UserEndpoint(since=now)
         ids = running.user_endpoint_ids
         self.running = {i: self.running.get(i, unknown) for i in ids}
@@ -98,47 +107,53 @@ class Broker:
         """The connection to the warden is lost; `running` is kept, for users' processes live on."""
         self.boot_id = None
         self.to_warden.clear()
-        self._asked.clear()
         self._tell(self._warden_state())
 
-    def from_warden(self, reply: root.Reply, now: float) -> None:
+    def from_warden(self, reply: packets.Reply, now: float) -> None:
         """A packet of the warden after its first."""
         match reply:
-            case root.Running():
+            case packets.Running():
                 self.warden_up(reply, now)
-            case root.Started(user_endpoint_id, account, pid):
+            case packets.Started(user_endpoint_id, account, pid):
                 self._settle(user_endpoint_id)
                 self._note_started(user_endpoint_id, UserEndpoint(account, pid, now))
                 self._tell(wire.Started(user_endpoint_id, account, pid))
-            case root.Refused():
+            case packets.Refused():
                 self._refused(reply)
-            case root.Exited(user_endpoint_id, nonce, status, signal, code, message):
-                self.running.pop(user_endpoint_id, None)
-                self.to_relay.append(
-                    wire.Exited(user_endpoint_id, nonce, status, signal, code, message)
-                )
+            case packets.Exited():
+                self._exited(reply, now)
 
     def heartbeat(self, now: float) -> None:
         """Say that the manager lives."""
         self._tell(wire.Status(len(self.running), now))
 
-    def _start(self, start: wire.Start) -> None:
+    def _start(self, start: wire.Start, now: float) -> None:
         if len(start.signature) != _SIGNATURE_BYTES:
-            return self._refuse(start, codes.GRANT_REFUSED, "The relay's signature is malformed.")
+            return self.refuse(start, codes.GRANT_REFUSED, "The relay's signature is malformed.")
         packet = pack_request(
             root.Start(start.grant, start.signature, start.options, start.runtime)
         )
         if len(packet) > root.MAX_PACKET:
-            return self._refuse(
+            return self.refuse(
                 start,
                 codes.START_FAILED,
                 f"user_endpoint_config and runtime are too large: a start of {len(packet)} bytes, "
                 f"of which at most {root.MAX_PACKET} are accepted. Send a smaller configuration.",
             )
+        if pause := self._failures.pause(start.user_endpoint_id, now):
+            return self.refuse(
+                start,
+                codes.START_LIMIT,
+                f"Your user endpoint keeps ending as soon as it has started; it is not started "
+                f"again for {pause:.0f} s. The reason is in ~/.mep/{start.user_endpoint_id}/"
+                "stderr.log on the endpoint's machine.",
+            )
         digest = hashlib.sha256(start.grant).hexdigest()
         self._asked[digest] = (start.user_endpoint_id, start.nonce)
-        while len(self._asked) > ASKED:
-            self._asked.popitem(last=False)
+        self._nonces[start.user_endpoint_id] = start.nonce
+        for known in (self._asked, self._nonces):
+            while len(known) > ASKED:
+                known.popitem(last=False)
         self.to_warden.append(packet)
         return None
 
@@ -150,19 +165,36 @@ class Broker:
             return
         self.to_warden.append(pack_request(root.Stop(name)))
 
-    def _refuse(self, start: wire.Start, code: str, message: str) -> None:
+    def refuse(self, start: wire.Start, code: str, message: str) -> None:
+        """Answer a start that the warden does not get to see."""
         self.to_relay.append(wire.Refused(start.user_endpoint_id, start.nonce, code, message, ""))
 
-    def _refused(self, reply: root.Refused) -> None:
-        asked = self._asked.pop(reply.packet, None)
-        name, nonce = (reply.user_endpoint_id, reply.nonce)
-        if not name:
-            # The warden believed nothing in the packet; we know which start it came with.
-            if asked is None:
-                log.warning("the warden refused a start that nobody asked for: %s", reply.packet)
-                return
-            name, nonce = asked
-        self.to_relay.append(wire.Refused(name, nonce, reply.code, reply.message, reply.reference))
+    def _refused(self, reply: packets.Refused) -> None:
+        asked = [self._asked[reply.packet]] if reply.packet in self._asked else []
+        if reply.user_endpoint_id:
+            # Several starts may have been asked for while the first was decided about.
+            asked = [one for one in self._asked.values() if one[0] == reply.user_endpoint_id]
+            self._settle(reply.user_endpoint_id)
+        self._asked.pop(reply.packet, None)
+        if not asked:
+            log.warning("the warden refused a start that nobody asked for: %s", reply.packet)
+        message = sentences.refused(reply.code, reply.reference)
+        for name, nonce in asked:
+            self.to_relay.append(wire.Refused(name, nonce, reply.code, message, reply.reference))
+
+    def _exited(self, reply: packets.Exited, now: float) -> None:
+        name, status = reply.user_endpoint_id, reply.status
+        started = self.running.pop(name, None)
+        code, message = (str(harmless(word)) for word in report(reply.said))
+        if started is None and not code:
+            code, message = codes.START_FAILED, sentences.SENTENCES[codes.START_FAILED]
+        if started is not None and started.since:
+            self._failures.ended(name, now - started.since, status, now)
+        self._settle(name)
+        killed = status is not None and status < 0
+        exit_status, signal = (None, -(status or 0)) if killed else (status, None)
+        nonce = self._nonces.pop(name, "")
+        self.to_relay.append(wire.Exited(name, nonce, exit_status, signal, code, message))
 
     def _settle(self, user_endpoint_id: str) -> None:
         for digest in [d for d, (name, _) in self._asked.items() if name == user_endpoint_id]:

@@ -15,7 +15,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from mep.wire import settings
+from mep.wire import allowed, settings
 from mep.wire.parent import Parent
 from mep.wire.settings import SettingsError
 
@@ -51,15 +51,22 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str | None, Meta(description="The name that people see in lists of endpoints.")
     ] = None
     public: Annotated[
-        bool, Meta(description="Whether everybody may find the endpoint. No access control.")
+        bool, Meta(description="Ask the relay's operator to list it for all. No access control.")
     ] = False
     allowed_functions: Annotated[
-        tuple[uuid.UUID, ...] | None,
-        Meta(description="The only functions that may run here; absent: any; empty: none."),
+        tuple[str, ...] | None,
+        Meta(
+            description="The only functions that may run here, as UUID or UUID@SHA256 of the body; "
+            "absent: any; empty: none."
+        ),
     ] = None
     admins: Annotated[
         tuple[uuid.UUID, ...] | None,
-        Meta(description="Identity ids that administer the endpoint beside its owner."),
+        Meta(description="Ids of people and groups that administer it beside its owner."),
+    ] = None
+    visible_to: Annotated[
+        tuple[uuid.UUID, ...] | None,
+        Meta(description="Ids of people and groups that are shown it; absent: who has its id."),
     ] = None
     authentication_policy: Annotated[
         uuid.UUID | None, Meta(description="The relay's policy that users must satisfy.")
@@ -71,6 +78,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         float, Meta(ge=1, le=3600, description="Seconds between user endpoints' heartbeats.")
     ] = 30.0
     debug: Annotated[bool, Meta(description="Log what is useful to developers too.")] = False
+    allow_unencrypted_pools: Annotated[
+        bool,
+        Meta(
+            description="Whether a template's `encrypted: false` is followed. Then whoever can "
+            "listen on the network between nodes and endpoint reads and alters tasks and results."
+        ),
+    ] = False
     user_config_template_path: Annotated[
         str | None, Meta(description="Must agree with `template` of policy.toml.")
     ] = None
@@ -120,10 +134,22 @@ def decode(text: str, where: str = FILE) -> tuple[Config, tuple[str, ...]]:
     warnings = tuple(f"{where}: {key!r} is ignored: {MEANINGLESS[key]}" for key in ignored)
     config = settings.convert({k: v for k, v in raw.items() if k not in ignored}, Config, where)
     url = check_relay_url(config.relay_url, allow_plain=config.allow_plain_http)
-    return msgspec.structs.replace(config, relay_url=url), warnings
+    functions = _allowed(config, where)
+    config = msgspec.structs.replace(config, relay_url=url, allowed_functions=functions)
+    return config, warnings
 
 
-def parent(text: str, *, endpoint_id: str, name: str) -> Parent:
+def _allowed(config: Config, where: str) -> tuple[str, ...] | None:
+    """``allowed_functions`` as it is understood."""
+    if config.allowed_functions is None:
+        return None
+    try:
+        return tuple(str(allowed.parse(text)) for text in config.allowed_functions)
+    except ValueError as error:
+        raise SettingsError(f"{where}: allowed_functions: {error}") from error
+
+
+def parent(text: str, *, endpoint_id: str, name: str, require_json_data: bool = False) -> Parent:
     """What user endpoints and templates are told of the site whose ``config.yaml`` is `text`.
 
     Raises:
@@ -131,7 +157,6 @@ def parent(text: str, *, endpoint_id: str, name: str) -> Parent:
     """
     config, _ = decode(text)
     own = set(msgspec.structs.asdict(_EMPTY_PARENT))
-    functions = config.allowed_functions
     return Parent(
         endpoint_id=endpoint_id,
         endpoint_name=name,
@@ -139,7 +164,8 @@ def parent(text: str, *, endpoint_id: str, name: str) -> Parent:
         ca_file=config.ca_file,
         display_name=config.display_name,
         multi_user=config.multi_user,
-        allowed_functions=None if functions is None else tuple(str(f) for f in functions),
+        allowed_functions=config.allowed_functions,
+        require_json_data=require_json_data,
         heartbeat_period=config.heartbeat_period,
         debug=config.debug,
         settings={k: v for k, v in _mapping(text, FILE).items() if k not in own},

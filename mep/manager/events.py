@@ -1,109 +1,63 @@
-"""What users' processes report: datagrams to ``events.sock``, lines in ``events.jsonl``.
+"""What users' processes report: packets to two sockets, lines in ``events.jsonl``.
 
-Anyone on the machine may write to the socket, and nothing that is written there is believed: uid,
-gid and pid are the kernel's (SO_PASSCRED), size and rate are limited for each uid, characters that
-a terminal would obey are replaced, and each line says that a user's process reported it.
+Anyone on the machine may write to the sockets, and nothing that is written there is believed: see
+:mod:`mep.manager.records`. Events of one uid beyond its allowance are dropped and counted; where
+the sender waits for its lines to be written (:mod:`mep.manager.assured`), they are taken later.
 """
 
 import asyncio
-import json
 import logging
-import os
+import pwd
 import socket
 import struct
 import time
-import unicodedata
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Final
-
-import msgspec
+from typing import Any, Final
 
 from mep.manager.allowance import Allowances
-from mep.wire.events import EVENT_BYTES, Event
+from mep.manager.assured import Assured
+from mep.manager.audit_file import AuditFile
+from mep.manager.records import Sender, decode, noted, reported
+from mep.wire.events import AUDIT, EVENTS, REPORT_BYTES, Report
 
 log = logging.getLogger(__name__)
 
-SOCKET: Final = "events.sock"
 FILE: Final = "events.jsonl"
-EVENTS_PER_S: Final = 500.0
-EVENTS_BURST: Final = 5_000.0
+EVENTS_PER_S: Final = 4_000.0
+EVENTS_BURST: Final = 400_000.0
 AT_ONCE: Final = 64
 """Datagrams read before the other work of the process has its turn."""
 
 _UCRED: Final = struct.Struct("3i")
-_decoder: Final = msgspec.json.Decoder(Event)
-
-
-@dataclass(frozen=True)
-class Sender:
-    """Who sent a datagram, by the kernel's word."""
-
-    pid: int
-    uid: int
-    gid: int
-
-
-def record(data: bytes, sender: Sender, received: float) -> str:
-    """The line for one datagram; `received` is in epoch seconds.
-
-    Raises:
-        ValueError: too large, or no event.
-    """
-    if len(data) > EVENT_BYTES:
-        raise ValueError(f"an event of more than {EVENT_BYTES} bytes")
-    event = msgspec.to_builtins(_decoder.decode(data))
-    plain = {key: harmless(value) for key, value in event.items()}
-    return _line(received, sender, "the user's process", plain)
-
-
-def harmless(value: str | float) -> str | float:
-    """`value` without characters that move cursors, change colours or reverse text."""
-    if not isinstance(value, str):
-        return value
-    return "".join("\N{REPLACEMENT CHARACTER}" if _obeyed(c) else c for c in value)
-
-
-def _obeyed(character: str) -> bool:
-    # Control, format (among them those that reverse text), surrogate, line and paragraph separator.
-    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-
-
-def _line(received: float, sender: Sender, reporter: str, event: dict[str, str | float]) -> str:
-    return json.dumps(
-        {
-            "received": round(received, 3),
-            "uid": sender.uid,
-            "gid": sender.gid,
-            "pid": sender.pid,
-            "reported_by": reporter,
-            "event": event,
-        },
-        separators=(",", ":"),
-    )
 
 
 class EventLog:
-    """The socket and the file.
+    """The sockets and the file.
 
     Args:
-        run: directory of the socket.
+        run: directory of the sockets.
         logs: directory of the file.
+        endpoint_id: goes into every line.
         allowances: how many events of each uid are taken.
     """
 
-    def __init__(self, run: Path, logs: Path, allowances: Allowances | None = None) -> None:
-        self._path = run / SOCKET
+    def __init__(
+        self, run: Path, logs: Path, endpoint_id: str, allowances: Allowances | None = None
+    ) -> None:
+        self._path = run / EVENTS
         self._file_path = logs / FILE
+        self._endpoint_id = endpoint_id
         self._allowances = allowances or Allowances(EVENTS_PER_S, EVENTS_BURST)
         self._socket: socket.socket | None = None
-        self._file: int | None = None
+        self._file: AuditFile | None = None
+        self._assured = Assured(run / AUDIT, self._write, Allowances(EVENTS_PER_S, EVENTS_BURST))
 
     def open(self) -> None:
         """Begin to listen, in the running event loop.
 
         Raises:
-            OSError: socket or file cannot be made.
+            OSError: a socket or the file cannot be made.
         """
         self.reopen()
         self._path.unlink(missing_ok=True)
@@ -113,25 +67,32 @@ class EventLog:
         self._path.chmod(0o666)
         self._socket = listener
         asyncio.get_running_loop().add_reader(listener, self._readable)
+        self._assured.open()
 
     def reopen(self) -> None:
         """Open the file anew, after it has been moved away for rotation."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        fresh = os.open(self._file_path, flags, 0o640)
-        if self._file is not None:
-            os.close(self._file)
-        self._file = fresh
+        if self._file is None:
+            self._file = AuditFile(self._file_path)
+        else:
+            self._file.reopen()
 
     def close(self) -> None:
-        """Stop listening; the socket's name goes too."""
+        """Stop listening; the sockets' names go too."""
+        self._assured.close()
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
             self._socket = None
             self._path.unlink(missing_ok=True)
         if self._file is not None:
-            os.close(self._file)
+            self._file.close()
             self._file = None
+
+    def note(self, event: str, **facts: Any) -> bool:
+        """Write something that the manager did itself; whether it stands there now."""
+        assert self._file is not None
+        line = noted({"event": event, **facts}, self._endpoint_id, time.time())
+        return self._file.write(line)
 
     def _readable(self) -> None:
         assert self._socket is not None
@@ -139,7 +100,7 @@ class EventLog:
             try:
                 # Room for the credentials and nothing else: passed descriptors are not taken in.
                 data, ancillary, _, _ = self._socket.recvmsg(
-                    EVENT_BYTES + 1, socket.CMSG_LEN(_UCRED.size)
+                    REPORT_BYTES + 1, socket.CMSG_LEN(_UCRED.size)
                 )
             except BlockingIOError:
                 break
@@ -148,26 +109,30 @@ class EventLog:
     def _take(self, data: bytes, sender: Sender | None) -> None:
         if sender is None:
             return
-        now = time.time()
-        if not self._allowances.take(sender.uid, 1, time.monotonic()):
-            return
-        self._confess(sender, now)
         try:
-            self._write(record(data, sender, now))
+            report = decode(data)
         except ValueError as error:
             log.debug("uid %d, pid %d reports %s: dropped", sender.uid, sender.pid, error)
-
-    def _confess(self, sender: Sender, now: float) -> None:
-        """Where events of this uid were dropped, say how many."""
+            return
+        if not self._allowances.take(sender.uid, len(report.events) or 1, time.monotonic()):
+            return
         if dropped := self._allowances.dropped(sender.uid):
-            self._write(_line(now, sender, "the manager", {"event": "dropped", "count": dropped}))
+            self.note("dropped", count=dropped, uid=sender.uid)
+        self._write(report, sender)
 
-    def _write(self, line: str) -> None:
+    def _write(self, report: Report, sender: Sender) -> bool:
         assert self._file is not None
-        try:
-            os.write(self._file, line.encode("ascii") + b"\n")
-        except OSError as error:
-            log.error("%s cannot be written: %s", self._file_path, error)  # noqa: TRY400
+        known = Sender(sender.pid, sender.uid, sender.gid, account_of(sender.uid))
+        return self._file.write(reported(report, known, self._endpoint_id, time.time()))
+
+
+@lru_cache(maxsize=1024)
+def account_of(uid: int) -> str:
+    """The name of an account; empty where there is none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
 
 
 def _sender(ancillary: list[tuple[int, int, bytes]]) -> Sender | None:

@@ -15,7 +15,7 @@ from typing import Final
 
 from mep import __version__
 from mep.link import Link, LinkRefused
-from mep.manager.events import harmless
+from mep.manager.records import harmless
 from mep.manager.site import SiteConfiguration
 from mep.wire import PROTOCOL
 from mep.wire.codec import Message

@@ -14,18 +14,23 @@ from typing import Any, Final
 import msgspec
 
 from mep import __version__
-from mep.manager import notify, status
+from mep.manager import notify, packets, status
 from mep.manager.broker import Broker
-from mep.manager.events import EventLog, harmless
+from mep.manager.decisions import asked
+from mep.manager.events import EventLog
+from mep.manager.records import harmless
 from mep.manager.relay import RelayLink
 from mep.manager.site import SiteConfiguration, load
 from mep.manager.warden import WardenConnection
-from mep.root import messages as root
+from mep.wire import codes
 from mep.wire import to_manager as wire
 from mep.wire.settings import SettingsError
 
 log = logging.getLogger(__name__)
 
+UNAUDITED: Final = (
+    "The site cannot write its audit log, so nothing is started there. Tell its administrator."
+)
 FAREWELL_S: Final = 3.0
 """How long what is on its way to the relay may take when the manager ends."""
 
@@ -48,7 +53,7 @@ class Manager:
         self._places = places
         self._site = site
         self._broker = Broker(running=status.recall(places.state / status.MEMORY))
-        self._events = EventLog(places.run, places.logs)
+        self._events = EventLog(places.run, places.logs, site.parent.endpoint_id)
         self._relay_status = status.Relay(site.parent.relay_url, since=time.time())
         self._warden_status = status.Warden(since=time.time())
         self._period = 0.0
@@ -160,9 +165,17 @@ class Manager:
         self._welcomed.set()
 
     def _request(self, message: wire.Start | wire.Stop) -> None:
-        self._broker.from_relay(message)
+        if isinstance(message, wire.Start) and not self._note(message):
+            self._broker.refuse(message, codes.START_FAILED, UNAUDITED)
+        else:
+            self._broker.from_relay(message, time.time())
         self._for_warden.set()
         self._for_relay.set()
+
+    def _note(self, start: wire.Start) -> bool:
+        """Whether this start may go to the warden: `high_assurance` needs the audit log."""
+        noted = self._events.note("start-asked", **asked(start))
+        return noted or not self._site.config.high_assurance
 
     def _set_relay(self, state: str, words: str = "") -> None:
         url = self._site.parent.relay_url
@@ -175,7 +188,7 @@ class Manager:
 
     # --- the warden ---
 
-    def _warden_up(self, running: root.Running, pid: int) -> None:
+    def _warden_up(self, running: packets.Running, pid: int) -> None:
         self._warden_status = status.Warden("up", time.time(), pid)
         self._broker.warden_up(running, time.time())
         self._for_relay.set()
@@ -187,7 +200,7 @@ class Manager:
         self._for_relay.set()
         self._changed.set()
 
-    def _reply(self, reply: root.Reply) -> None:
+    def _reply(self, reply: packets.Reply) -> None:
         _tell(reply)
         self._broker.from_warden(reply, time.time())
         self._for_relay.set()
@@ -244,17 +257,15 @@ def set_level(site: SiteConfiguration) -> None:
     logging.getLogger("mep").setLevel(logging.DEBUG if site.config.debug else logging.INFO)
 
 
-def _tell(reply: root.Reply) -> None:
+def _tell(reply: packets.Reply) -> None:
     """What the warden did, for whoever reads the log. Parts of it are users' words."""
     match reply:
-        case root.Started(name, account, pid):
+        case packets.Started(name, account, pid):
             log.info("user endpoint %s started for %s (pid %d)", name, account, pid)
-        case root.Refused(name, _, _, code, message, reference):
-            words = harmless(message)
-            log.warning("user endpoint %s refused: %s: %s [%s]", name, code, words, reference)
-        case root.Exited(name, _, status_, signal_, code, message):
-            end = f"signal {signal_}" if signal_ else f"status {status_}"
-            said = f": {code}: {harmless(message)}" if code else ""
-            log.info("user endpoint %s ended with %s%s", name, end, said)
-        case root.Running():
+        case packets.Refused(name, _, code, reference):
+            log.warning("user endpoint %s refused: %s [%s]", name, code, reference)
+        case packets.Exited(name, status_, said):
+            words = f": {harmless(said)}" if said else ""
+            log.info("user endpoint %s ended with status %s%s", name, status_, words)
+        case packets.Running():
             log.info("the warden reports %d user endpoints", len(reply.user_endpoint_ids))

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from mep.manager.backoff import Backoff
-from mep.manager.packets import parse_reply
-from mep.root.messages import MAX_PACKET, MessageError, Reply, Running
+from mep.manager.packets import Reply, Running, parse_reply
+from mep.root.messages import MAX_PACKET, MessageError
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,12 @@ class WardenConnection:
             await asyncio.sleep(self._backoff.wait())
 
     async def send(self, packet: bytes) -> bool:
-        """Send one packet; False when the connection is not there."""
+        """Send one packet; False when the connection is not there.
+
+        Between two packets there is time to hear the answers: the warden waits for nobody, and
+        hangs up on a manager that lets some hundred of them lie.
+        """
+        await asyncio.sleep(0)
         if self._socket is None:
             return False
         try:

@@ -11,10 +11,17 @@ from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
 
+from mep.manager import packets
 from mep.root import messages as root
 from mep.wire import to_manager as wire
 from mep.wire.codec import encode
 
+KINDS = {
+    packets.Running: root.RUNNING,
+    packets.Started: root.STARTED,
+    packets.Refused: root.REFUSED,
+    packets.Exited: root.EXITED,
+}
 ENDPOINT_ID = "7f1f5f0e-3f0a-4b5c-8a4e-0d3c2b1a9f8e"
 
 
@@ -95,17 +102,17 @@ class ScriptedWarden:
                 self.connection, _ = await loop.sock_accept(listener)
             self.connection.setblocking(False)
             with self.connection:
-                await self.say(root.Running(self.boot_id, self.running))
+                await self.say(packets.Running(self.boot_id, self.running))
                 yield self
 
-    async def say(self, reply: root.Reply) -> None:
-        await self.say_bytes(root.pack_reply(reply))
+    async def say(self, reply: packets.Reply) -> None:
+        await self.say_bytes(root.pack_reply(KINDS[type(reply)], *reply))
 
     async def say_bytes(self, packet: bytes) -> None:
         assert self.connection is not None
         await asyncio.get_running_loop().sock_sendall(self.connection, packet)
 
-    async def asked(self) -> root.Request:
+    async def asked(self) -> packets.Request:
         assert self.connection is not None
         async with asyncio.timeout(15):
             packet = await asyncio.get_running_loop().sock_recv(self.connection, root.MAX_PACKET)

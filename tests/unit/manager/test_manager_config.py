@@ -108,3 +108,11 @@ def test_no_allowed_function_is_not_any_function():
             allowed_functions=(),
         )
     )
+
+
+def test_user_endpoints_learn_whether_pools_may_go_unencrypted():
+    text = f"{MINIMAL}allow_unencrypted_pools: true"
+    parent = config.parent(text, endpoint_id="e", name="n")
+    assert parent.settings["allow_unencrypted_pools"] is True
+    with pytest.raises(SettingsError, match="allow_unencrypted_pools"):
+        config.decode(f"{MINIMAL}allow_unencrypted_pools: 1")

@@ -3,12 +3,16 @@
 import asyncio
 import hashlib
 import json
+import os
 import signal
+import stat
 import uuid
 
 import pytest
 from manager_fakes import ENDPOINT_ID, ScriptedRelay, ScriptedWarden, write_site
 
+from mep.manager.packets import Exited, Refused, Started
+from mep.manager.sentences import refused as sentence
 from mep.root import messages as root
 from mep.wire import to_manager as wire
 
@@ -30,9 +34,9 @@ def test_a_start_goes_to_the_warden_and_its_answers_come_back(manager, with_rela
             assert first == wire.WardenUp("boot", ())
             await relay.say(START)
             assert await warden.asked() == root.Start(b"{}", b"s" * 32, b"{}", b"{}")
-            await warden.say(root.Started(A, "alice", 4242))
+            await warden.say(Started(A, "alice", 4242))
             assert await relay.next(wire.Started) == wire.Started(A, "alice", 4242)
-            await warden.say(root.Exited(A, "n1", 3, None, "CODE", "bad\x1b[2J"))
+            await warden.say(Exited(A, 3, '{"code": "CODE", "message": "bad\\u001b[2J"} \x1b[2J'))
             assert (await relay.next(wire.Exited)).status == 3
             await relay.say(wire.Stop(A))
             assert await warden.asked() == root.Stop(A)
@@ -58,11 +62,11 @@ def test_what_happens_while_the_relay_is_away_is_told_afterwards(manager):
                 await relay.current.close(1001)
                 await manager.told(lambda text: "X_MEP_RELAY=down" in text)
                 digest = hashlib.sha256(b"{}").hexdigest()
-                await warden.say(root.Refused("", "", digest, "GRANT_REFUSED", "no", "r"))
+                await warden.say(Refused("", digest, "GRANT_REFUSED", "r"))
                 await relay.next(wire.ManagerHello)
                 assert await relay.next(wire.WardenUp) == wire.WardenUp("boot", (A,))
                 assert await relay.next(wire.Refused) == wire.Refused(
-                    A, "n1", "GRANT_REFUSED", "no", "r"
+                    A, "n1", "GRANT_REFUSED", sentence("GRANT_REFUSED", "r"), "r"
                 )
                 await manager.stop()
 
@@ -100,7 +104,7 @@ def test_the_status_file_and_what_is_remembered_over_a_restart(manager, with_rel
         async with with_relay() as relay:
             async with ScriptedWarden(manager.warden_socket, "boot", []).serving() as warden:
                 await relay.next(wire.ManagerHello)
-                await warden.say(root.Started(A, "alice", 4242))
+                await warden.say(Started(A, "alice", 4242))
                 await manager.told(lambda text: "1 user endpoints" in text)
                 status = manager.status()
                 assert status["manager"]["pid"] == manager.process.pid
@@ -169,5 +173,68 @@ def test_ready_is_said_without_relay_or_warden(manager):
         assert "warden down" in text
         assert json.loads((manager.top / "state/user_endpoints.json").read_text()) == {}
         await manager.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_start_is_noted_before_the_warden_sees_it(manager, with_relay):
+    grant = json.dumps({"identities": [{"id": "1", "username": "alice@example.org"}]}).encode()
+    start = wire.Start(A, "n1", grant, b"s" * 32, b"{}", b"{}", ("t1",))
+
+    async def scenario():
+        async with (
+            with_relay() as relay,
+            ScriptedWarden(manager.warden_socket, "boot", []).serving() as warden,
+        ):
+            await relay.next(wire.ManagerHello)
+            while await relay.next(wire.WardenUp | wire.WardenDown) != wire.WardenUp("boot", ()):
+                pass
+            await relay.say(start)
+            await warden.asked()
+            (line,) = (manager.top / "log/events.jsonl").read_text().splitlines()
+            noted = json.loads(line)
+            assert (noted["reported_by"], noted["endpoint_id"]) == ("the manager", ENDPOINT_ID)
+            assert noted["event"] == {
+                "event": "start-asked",
+                "user_endpoint_id": A,
+                "nonce": "n1",
+                "identities": [{"id": "1", "username": "alice@example.org"}],
+                "tasks": ["t1"],
+            }
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.root  # makes a device that is always full
+@pytest.mark.parametrize("high_assurance", [True, False])
+def test_without_an_audit_log_high_assurance_starts_nothing(manager, high_assurance):
+    """A file system that is full, for the manager: nothing can be appended."""
+
+    async def scenario():
+        relay = ScriptedRelay("link-token")
+        async with relay.serving():
+            write_site(manager.etc, relay.url)
+            with (manager.etc / "config.yaml").open("a") as file:
+                file.write(f"high_assurance: {str(high_assurance).lower()}\n")
+            (manager.top / "log/events.jsonl").symlink_to("/dev/full")
+            await manager.start()
+            status, errors = await manager.ended()
+            assert status == 1, "a link is not followed"
+            assert "events.jsonl" in errors
+            (manager.top / "log/events.jsonl").unlink()
+            os.mknod(manager.top / "log/events.jsonl", 0o600 | stat.S_IFCHR, os.makedev(1, 7))
+            await manager.start()
+            async with ScriptedWarden(manager.warden_socket, "boot", []).serving() as warden:
+                await relay.next(wire.ManagerHello)
+                while await relay.next(wire.WardenUp | wire.WardenDown) == wire.WardenDown():
+                    pass
+                await relay.say(START)
+                if high_assurance:
+                    refused = await relay.next(wire.Refused)
+                    assert (refused.nonce, refused.code) == ("n1", "START_FAILED")
+                    assert "audit log" in refused.message
+                else:
+                    assert isinstance(await warden.asked(), root.Start)
+                await manager.stop()
 
     asyncio.run(scenario())
