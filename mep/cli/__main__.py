@@ -17,17 +17,35 @@ VERBS: Final = {
     "list": "Show the endpoints of this machine.",
     "status": "Show what an endpoint is doing.",
     "render": "Show the configuration that a user would get, or the refusal.",
+    "check": "Check an endpoint's files, and the look-ups that they name.",
     "map": "Show which account an identity becomes, and why.",
+    "why-denied": "Show why a task or a person was refused.",
+    "audit": "Show what was decided, and what users' processes did.",
+    "deny": "Refuse an account or an identity from now on, and end what runs of theirs.",
+    "allow": "Undo a denial.",
+    "recheck": "Look at once whether running user endpoints may go on.",
+    "rotate-key": "Change the key that the relay signs starts with.",
     "prepare": "Check the configuration and write what is generated from it.",
-    "login": "Store a token, so that scripts need none.",
-    "logout": "Remove the stored token.",
+    "login": "Log in, so that scripts need no token.",
+    "logout": "Log out.",
     "whoami": "Show who you are to the relay.",
+    "endpoints": "Show the endpoints that you may use.",
+    "functions": "Search the functions that you may call.",
+    "submit": "Run a function of a script at an endpoint.",
+    "tasks": "Show your tasks, or what became of one; cancel it.",
+    "logs": "Show what your own user endpoint wrote, where it ran.",
+    "groups": "Make groups of people, to share functions with them.",
     "version": "Show the version.",
 }
 
 _MODULES: Final = {
     "list": ("listing", "command"),
+    "deny": ("deny", "deny"),
+    "allow": ("deny", "allow"),
+    "recheck": ("deny", "recheck"),
+    "rotate-key": ("rotate", "command"),
     "map": ("mapping", "command"),
+    "why-denied": ("why_denied", "command"),
     "login": ("login", "login"),
     "logout": ("login", "logout"),
     "whoami": ("login", "whoami"),
@@ -40,6 +58,12 @@ First steps of an administrator (as root), or of anyone for themselves:
   mep configure cluster --relay-url https://relay.example.org:8443
   mep register cluster
   mep start cluster
+
+\b
+First steps of a scientist:
+  mep login --relay-url https://relay.example.org:8443
+  mep endpoints
+  mep submit script.py:function 3 '"text"' --endpoint ID
 
 \b
 Exit status: 0 done; 1 not done, or the answer is no; 2 wrong command line;
@@ -82,7 +106,7 @@ class Verbs(click.Group):
 @click.command(cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="hpc-mep", prog_name="mep")
 def mep() -> None:
-    """Run an endpoint of a self-hosted function service, or log in to one.
+    """Run an endpoint of a self-hosted function service, or use one.
 
     `mep VERB --help` explains a verb, with examples.
     """

@@ -7,6 +7,7 @@ import click
 
 from mep.cli.running import state
 from mep.cli.site import Site, sites
+from mep.cli.tables import show
 from mep.manager.site import load_parent
 from mep.wire.settings import SettingsError
 
@@ -28,14 +29,12 @@ def command(as_json: bool) -> None:
     if not rows:
         print("no endpoints here; make one with `mep configure NAME --relay-url URL`")
         return
-    from rich.console import Console
-    from rich.table import Table
+    show(("name", "id", "state", "users"), map(_shown, rows))
 
-    table = Table("name", "id", "state", "users", box=None, pad_edge=False)
-    for row in rows:
-        users = str(row["user_endpoints"]) if row["running"] else ""
-        table.add_row(row["name"], row["endpoint_id"] or "not registered", row["state"], users)
-    Console().print(table)
+
+def _shown(row: dict[str, Any]) -> tuple[str, ...]:
+    users = str(row["user_endpoints"]) if row["running"] else ""
+    return row["name"], row["endpoint_id"] or "not registered", row["state"], users
 
 
 def _row(place: Site) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""``mep login``, ``mep logout``, ``mep whoami``: a token stored for scripts."""
+"""``mep login``, ``mep logout``, ``mep whoami``: a login stored for scripts."""
 
 import contextlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +13,9 @@ from mep.cli import tokens
 from mep.cli.errors import CliError
 from mep.cli.relay import Relay
 from mep.link import Peer
+
+if TYPE_CHECKING:
+    from mep_sdk import Client
 
 
 @click.command
@@ -24,11 +28,13 @@ from mep.link import Peer
     help="CA certificates to trust for the relay, besides the system's.",
 )
 @tokens.option
-def login(relay_url: str, ca_file: Path | None, token_file: str | None) -> None:
-    """Store a token of yours, so that scripts on this machine need none.
+@click.option("--token", "by_token", is_flag=True, help="Ask for a token, use no browser.")
+def login(relay_url: str, ca_file: Path | None, token_file: str | None, by_token: bool) -> None:
+    """Log in, so that scripts on this machine need no token.
 
-    The relay is asked whether the token is good before it is stored, in
-    ~/.config/mep/credentials.json, which only you can read.
+    On a terminal an address and a code are shown: open it in a browser, anywhere, and approve the
+    code. A token that is given is checked at the relay, and used instead. What is stored, in
+    ~/.config/mep/credentials.json, only you can read.
 
     \b
     Examples:
@@ -37,25 +43,34 @@ def login(relay_url: str, ca_file: Path | None, token_file: str | None) -> None:
     """
     from mep_sdk import auth
 
-    with _sentences():
+    with sentences():
         url = auth.usable_url(relay_url)
-    token = tokens.needed(token_file, "your token")
     ca = str(ca_file.resolve()) if ca_file else None
-    answer = Relay(Peer(url, ca), token).whoami()
-    with _sentences():
-        where = auth.store(auth.Credentials(url, token, ca))
+    token = tokens.given(token_file)
+    if token is None and sys.stdin.isatty() and not by_token:
+        from mep_sdk import login as logins
+
+        with sentences():
+            found = logins.by_device(url, ca, lambda line: print(line, flush=True))
+    else:
+        token = token or tokens.needed(token_file, "your token")
+        found = auth.Credentials(url, token, ca)
+    answer = Relay(Peer(url, ca), found.token).whoami()
+    with sentences():
+        where = auth.store(found)
     print(f"logged in to {url} as {_name(answer)}; stored in {where}")
 
 
 @click.command
 def logout() -> None:
-    """Remove the stored token from this machine.
+    """Log out: remove what is stored on this machine, and end the login at the relay.
 
-    The token stays valid at the relay until it expires or is revoked there.
+    A token that was given to `mep login` stays valid until it expires or is revoked there.
     """
-    from mep_sdk import auth
+    from mep_sdk import login as logins
 
-    print("logged out" if auth.forget() else "you were not logged in")
+    with sentences():
+        print("logged out" if logins.leave() else "you were not logged in")
 
 
 @click.command
@@ -65,27 +80,74 @@ def whoami(as_json: bool) -> None:
 
     Uses MEP_RELAY_URL and MEP_TOKEN, else what `mep login` stored.
     """
-    from mep_sdk import auth
-
-    with _sentences():
-        found = auth.find()
-    answer = Relay(Peer(found.relay_url, found.ca_file), found.token).whoami()
+    relay = logged_in()
+    answer = relay.whoami()
     if as_json:
         print(json.dumps(answer, indent=2))
         return
-    print(f"{_name(answer)} at {found.relay_url}")
+    print(f"{_name(answer)} at {relay.url}")
     for identity in answer.get("identity_set", []):
         print(f"  {identity.get('id', '?')}  {identity.get('username', '')}")
 
 
+def logged_in() -> Relay:
+    """The relay, as whoever is logged in.
+
+    Raises:
+        CliError: nobody is.
+    """
+    from mep_sdk import auth, bearer
+
+    with sentences():
+        found = auth.find()
+        token = bearer.of(found).token()
+    return Relay(Peer(found.relay_url, found.ca_file), token)
+
+
 @contextlib.contextmanager
-def _sentences() -> Iterator[None]:
+def sdk_client() -> Iterator["Client"]:
+    """A client of whoever is logged in; what the SDK says against it ends the command.
+
+    Raises:
+        CliError: nobody is logged in, or the relay refuses or does not answer.
+    """
+    from mep_sdk import Client, MEPError
+
+    try:
+        client = Client()
+        try:
+            yield client
+        finally:
+            client.close()
+    except MEPError as error:
+        raise CliError(str(error)) from error
+
+
+def token_for(relay_url: str) -> str | None:
+    """A token of whoever is logged in at this relay: the service client of the environment, else
+    the stored login; None where nobody is.
+
+    Raises:
+        CliError: the login cannot be used.
+    """
+    from mep_sdk import auth, bearer
+    from mep_sdk.errors import NotLoggedIn
+
+    with sentences():
+        try:
+            return bearer.of(auth.find(relay_url)).token()
+        except NotLoggedIn:
+            return None
+
+
+@contextlib.contextmanager
+def sentences() -> Iterator[None]:
     """The SDK's sentences about credentials are fit for whoever typed the command."""
-    from mep_sdk.errors import CredentialsError
+    from mep_sdk.errors import CredentialsError, RelayUnreachable
 
     try:
         yield
-    except CredentialsError as error:
+    except (CredentialsError, RelayUnreachable) as error:
         raise CliError(str(error)) from error
 
 

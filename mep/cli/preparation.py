@@ -12,8 +12,9 @@ from mep.cli.files import directory, replace
 from mep.cli.site import Site
 from mep.manager import config
 from mep.manager import site as managers
+from mep.root.policy import Policy, parse
 from mep.wire.parent import Parent
-from mep.wire.settings import SettingsError
+from mep.wire.settings import SettingsError, nearest
 
 GRANT_KEY: Final = "grant.key"
 
@@ -26,12 +27,27 @@ def prepare(place: Site) -> Parent:
         SettingsError: the configuration cannot be used.
     """
     owner = owner_of(place)
+    check_pam(root_policy(place))
     if not registered(place):
         raise CliError(f"{place.name} is not registered; run `mep register {place.name}`")
     parent = fresh_parent(place, managers.load_parent(place.etc).endpoint_id)
     write_parent(place, parent)
     make_directories(place, owner)
     return parent
+
+
+def check_pam(rules: Policy) -> None:
+    """Whether the PAM service is there, without which every start is refused.
+
+    Raises:
+        SettingsError: it is not.
+    """
+    service = Path("/etc/pam.d", rules.pam_service_name)
+    if rules.pam_enable and not service.is_file():
+        raise SettingsError(
+            f"policy.toml says [pam] service_name = {rules.pam_service_name!r}, but no file "
+            f"{service} is there; make it, for example from /usr/share/doc/hpc-mep/pam.d"
+        )
 
 
 def registered(place: Site) -> bool:
@@ -68,7 +84,8 @@ def fresh_parent(place: Site, endpoint_id: str) -> Parent:
     """
     checked_config(place)
     text = config.read_text(place.file(config.FILE))
-    return config.parent(text, endpoint_id=endpoint_id, name=place.name)
+    strict = policy(place).get("require_json_data") is True
+    return config.parent(text, endpoint_id=endpoint_id, name=place.name, require_json_data=strict)
 
 
 def write_parent(place: Site, parent: Parent) -> None:
@@ -93,7 +110,7 @@ def owner_of(place: Site) -> Account | None:
 
 
 def policy(place: Site) -> dict[str, Any]:
-    """``policy.toml`` as plain data; the warden judges it.
+    """``policy.toml`` as plain data; the warden judges it, and :func:`root_policy`.
 
     Raises:
         SettingsError: absent, or not TOML.
@@ -103,6 +120,26 @@ def policy(place: Site) -> dict[str, Any]:
         return tomllib.loads(config.read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path} is not TOML: {error}") from error
+
+
+def root_policy(place: Site) -> Policy:
+    """``policy.toml`` as the warden reads it, with its defaults.
+
+    Raises:
+        SettingsError: absent, or the warden would refuse it.
+    """
+    policy(place)
+    path = place.file(managers.POLICY)
+    try:
+        return parse(config.read_text(path))
+    except (ValueError, TypeError) as error:
+        word = str(error).rpartition("unknown key ")[2]
+        hint = nearest(word.removeprefix("pam_"), _known()) if "unknown key" in str(error) else ""
+        raise SettingsError(f"{path}: {str(error).removeprefix('policy.toml: ')}{hint}") from error
+
+
+def _known() -> list[str]:
+    return [key.removeprefix("pam_") for key in vars(parse(""))]
 
 
 def make_directories(place: Site, manager: Account | None) -> None:

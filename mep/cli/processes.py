@@ -37,16 +37,15 @@ class Processes(msgspec.Struct, frozen=True):
     manager: Process | None = None
 
 
-def warden_command(place: Site) -> list[str]:
-    """Argv of the warden: nothing on its path but the standard library and itself."""
+def warden_command(place: Site, listener: int) -> list[str]:
+    """Argv of the warden: nothing on its path but the standard library and itself.
+
+    `listener` is the descriptor of its socket, which is passed.
+    """
     main = Path(mep.__file__).parent / "root" / "__main__.py"
     return [
-        *(sys.executable, "-I", "-S", str(main)),
-        *("--config", str(place.etc)),
-        *("--state", str(place.warden_state)),
-        *("--socket", str(place.warden_socket)),
-        *("--audit", str(place.audit_file)),
-        *("--events", str(place.events_socket)),
+        *(sys.executable, "-I", "-S", str(main), str(place.etc), str(place.warden_state)),
+        *(str(place.audit_file), str(place.events_socket), str(listener)),
     ]
 
 

@@ -7,19 +7,21 @@ import re
 import socket
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
 from mep import __version__
-from mep.cli import preparation
+from mep.cli import preparation, tokens
 from mep.cli.accounts import Account
-from mep.cli.errors import RelayError
+from mep.cli.errors import CliError, RelayError
 from mep.cli.files import replace, uninterrupted
 from mep.cli.relay import Relay
 from mep.cli.site import Site
 from mep.link import Peer
 from mep.manager import site as managers
 from mep.manager.config import Config, read_text
+from mep.wire import allowed, codes
 from mep.wire.rest import EndpointMetadata, RegisteredEndpoint, RegisterEndpoint
 from mep.wire.settings import SettingsError
 
@@ -27,8 +29,10 @@ _HEX_KEY: Final = re.compile(r"[0-9a-f]{64}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def register(place: Site, token: str) -> RegisteredEndpoint:
+def register(place: Site, token: str, endpoint_id: UUID | None = None) -> RegisteredEndpoint:
     """Register, or renew the registration, and write what the relay answered. `token` is not kept.
+
+    With `endpoint_id`, register under that id, which the relay's operator has approved.
 
     Raises:
         RelayError: the relay refuses, or is not to be reached.
@@ -39,9 +43,19 @@ def register(place: Site, token: str) -> RegisteredEndpoint:
     config, _ = preparation.checked_config(place)
     known = managers.load_parent(place.etc) if place.file(managers.PARENT).exists() else None
     # An id is a relay's own: with another relay the endpoint is another.
-    same = known is not None and known.relay_url == config.relay_url
+    same = known if known is not None and known.relay_url == config.relay_url else None
+    wanted = _wanted(place, same.endpoint_id if same else None, endpoint_id)
     relay = Relay(Peer(config.relay_url, config.ca_file), token)
-    answer = relay.register(request(place, config), known.endpoint_id if known and same else None)
+    try:
+        answer = relay.register(request(place, config), wanted)
+    except RelayError as error:
+        if endpoint_id is None or error.code != codes.ENDPOINT_NOT_FOUND:
+            raise
+        raise RelayError(
+            f"the relay does not give the id {wanted} to you; its operator approves it with "
+            f"`mep-relay endpoint approve {wanted} YOU`, unless an endpoint has had it before",
+            *(error.code, error.http_status),
+        ) from error
     _check(answer, config.relay_url)
     parent = preparation.fresh_parent(place, answer.endpoint_id)
     with uninterrupted():
@@ -50,9 +64,34 @@ def register(place: Site, token: str) -> RegisteredEndpoint:
     return answer
 
 
+def _wanted(place: Site, known: str | None, endpoint_id: UUID | None) -> str | None:
+    """The id to register under; None: a new one of the relay's choice."""
+    if endpoint_id is not None and known not in (None, str(endpoint_id)):
+        raise CliError(
+            f"{place.name} is registered as {known} already; configure another endpoint for "
+            f"{endpoint_id}"
+        )
+    return known if endpoint_id is None else str(endpoint_id)
+
+
+def registrar(place: Site, given: str | None) -> str:
+    """The token to register with: what was given, else of whoever is logged in, else asked for.
+
+    Raises:
+        CliError: there is none, and nobody to ask.
+    """
+    if given is not None:
+        return given
+    from mep.cli.login import token_for
+
+    config, _ = preparation.checked_config(place)
+    whose = "the token of an administrator of the relay"
+    return token_for(config.relay_url) or tokens.needed(None, whose)
+
+
 def request(place: Site, config: Config) -> RegisterEndpoint:
     """What the relay is told of the endpoint."""
-    functions, admins = config.allowed_functions, config.admins
+    functions, admins, viewers = config.allowed_functions, config.admins, config.visible_to
     return RegisterEndpoint(
         endpoint_name=place.name,
         display_name=config.display_name,
@@ -65,13 +104,22 @@ def request(place: Site, config: Config) -> RegisterEndpoint:
             hostname=socket.gethostname(),
             local_user=pwd.getpwuid(os.geteuid()).pw_name,
             endpoint_config=read_text(place.file("config.yaml")),
+            user_environment=_text_or_nothing(_template(place, "environment")),
             user_config_template=_text_or_nothing(_template(place, "template")),
             user_config_schema=_schema(_template(place, "schema")),
         ),
-        allowed_functions=None if functions is None else [str(f) for f in functions],
+        allowed_functions=_ids(functions),
         authentication_policy=_text(config.authentication_policy),
         admins=None if admins is None else [str(a) for a in admins],
+        visible_to=None if viewers is None else [str(v) for v in viewers],
     )
+
+
+def _ids(functions: tuple[str, ...] | None) -> list[str] | None:
+    """The relay is told which functions; the endpoint alone looks at bodies."""
+    if functions is None:
+        return None
+    return list(dict.fromkeys(allowed.parse(text).function_id for text in functions))
 
 
 def with_owner(policy: str, identities: list[str]) -> str:
@@ -82,12 +130,21 @@ def with_owner(policy: str, identities: list[str]) -> str:
     return changed if count else f"{line}\n{policy}"
 
 
+def check_key(key: str, version: int, relay_url: str) -> None:
+    """Whether this is a key that root can read.
+
+    Raises:
+        RelayError: it is not.
+    """
+    if not _HEX_KEY.fullmatch(key) or version < 1:
+        raise RelayError(f"{relay_url} answers, but not as a relay of this version does")
+
+
 def _check(answer: RegisteredEndpoint, relay_url: str) -> None:
     """Root will read these values: they must be what they are called."""
+    check_key(answer.grant_key, answer.key_version, relay_url)
     sound = (
-        _HEX_KEY.fullmatch(answer.grant_key)
-        and _UUID.fullmatch(answer.endpoint_id)
-        and answer.key_version >= 1
+        _UUID.fullmatch(answer.endpoint_id)
         and answer.link_token.isascii()
         and answer.link_token.isprintable()
         and all(_UUID.fullmatch(identity) for identity in answer.owner_identities)
@@ -111,7 +168,11 @@ def _keep(place: Site, answer: RegisteredEndpoint, manager: Account | None) -> N
 
 
 def _template(place: Site, key: str) -> Path:
-    default = {"template": "user_config_template.yaml.j2", "schema": "user_config_schema.json"}
+    default = {
+        "template": "user_config_template.yaml.j2",
+        "schema": "user_config_schema.json",
+        "environment": "user_environment.yaml",
+    }
     return place.file(str(preparation.policy(place).get(key, default[key])))
 
 

@@ -34,6 +34,11 @@ class Relay:
         self._peer = peer
         self._token = token
 
+    @property
+    def url(self) -> str:
+        """The relay that is asked."""
+        return self._peer.url
+
     def register(self, body: RegisterEndpoint, endpoint_id: str | None) -> RegisteredEndpoint:
         """Register an endpoint, or renew what is registered as `endpoint_id`.
 
@@ -41,8 +46,8 @@ class Relay:
             RelayError: the relay refuses, or is not to be reached.
         """
         if endpoint_id is None:
-            return self._ask("POST", "/v3/endpoints", RegisteredEndpoint, body)
-        return self._ask("PUT", f"/v3/endpoints/{endpoint_id}", RegisteredEndpoint, body)
+            return self.ask("POST", "/v3/endpoints", RegisteredEndpoint, body)
+        return self.ask("PUT", f"/v3/endpoints/{endpoint_id}", RegisteredEndpoint, body)
 
     def whoami(self) -> dict[str, Any]:
         """The identity set behind the token.
@@ -50,9 +55,14 @@ class Relay:
         Raises:
             RelayError: the relay refuses, or is not to be reached.
         """
-        return self._ask("GET", "/v3/whoami", dict[str, Any])
+        return self.ask("GET", "/v3/whoami", dict[str, Any])
 
-    def _ask(self, method: str, path: str, answer: type[T], body: Any = None) -> T:
+    def ask(self, method: str, path: str, answer: type[T], body: Any = None) -> T:
+        """One request, answered as `answer`.
+
+        Raises:
+            RelayError: the relay refuses, or is not to be reached.
+        """
         data = None if body is None else msgspec.json.encode(body)
         raw = self._exchange(method, path, data)
         try:

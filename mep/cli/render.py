@@ -71,6 +71,8 @@ def command(
         import yaml
 
         print(yaml.safe_dump(answer["config"], sort_keys=False, allow_unicode=True), end="")
+        for warning in answer["warnings"]:
+            print(f"warning: {warning}", file=sys.stderr)
     else:
         refusal = answer["error"]
         print(f"refused ({refusal['code']}): {refusal['message']}", file=sys.stderr)
@@ -88,6 +90,7 @@ def _render(
 ) -> dict[str, Any]:
     from mep.endpoint import config, environment
     from mep.endpoint.errors import StartError
+    from mep.endpoint.start import check_data
     from mep.endpoint.template.names import Site as Names
     from mep.endpoint.template.render import render
 
@@ -106,10 +109,23 @@ def _render(
             ),
             loader_dir=str(directory),
         )
-        config.convert(rendered)
+        settings = config.convert(rendered)
+        permits = settings.permits(parent)
+        if parent.require_json_data:
+            check_data(permits, settings, parent)
     except StartError as error:
         return {"error": {"code": error.code, "message": str(error)}}
-    return {"config": rendered}
+    remark = settings.data_remark(permits)
+    warnings = [remark] if remark else []
+    return {"config": rendered, "warnings": warnings + _warnings(settings.engine, parent.settings)}
+
+
+def _warnings(engine: dict[str, Any], site: dict[str, Any]) -> list[str]:
+    """What a user endpoint with this engine would do otherwise than its template says."""
+    from mep.endpoint.engines.network_settings import NOT_FOLLOWED
+
+    clear = engine.get("encrypted") is False and site.get("allow_unencrypted_pools") is not True
+    return [NOT_FOLLOWED] if clear else []
 
 
 def _site_files(place: Site) -> dict[str, bytes]:

@@ -42,10 +42,14 @@ def command(name: str, detach: bool, token_file: str | None, as_json: bool) -> i
     token = tokens.given(token_file)
     refuse_second(place)
     if not registered(place):
-        from mep.cli.registration import register
+        from mep.cli.registration import register, registrar
 
-        register(place, token or tokens.needed(None, "the token of an administrator of the relay"))
+        register(place, registrar(place, token))
     parent = prepare(place)
+    if parent.allowed_functions is not None:
+        from mep.cli.checks import warn_of_template
+
+        warn_of_template(place)
     if not as_json:
         print(f"registered ID: {parent.endpoint_id}", flush=True)
     if detach:

@@ -5,8 +5,10 @@ import time
 from typing import Any
 
 import click
+import msgspec
 
 from mep.cli.errors import DONE, NOT_RUNNING
+from mep.cli.figures import Figures, figures, lines, printable
 from mep.cli.processes import Process
 from mep.cli.running import State, state
 from mep.cli.site import Site, configured_site
@@ -19,7 +21,7 @@ from mep.wire.settings import SettingsError
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(name: str, as_json: bool) -> int:
-    """Show what NAME is doing: its processes, the link to the relay, users' endpoints.
+    """Show what NAME is doing: its processes, the link to the relay, users' endpoints and blocks.
 
     The exit status is 3 when it is not running.
 
@@ -73,12 +75,14 @@ def _users(place: Site, now: State) -> list[dict[str, Any]]:
     rows = []
     for name in told | records:
         user, record = told.get(name), records.get(name)
+        said = figures(record.account, name) if record else None
         rows.append(
             {
                 "id": name,
                 "account": record.account if record else user.account if user else "",
                 "pid": record.pid if record else user.pid if user else 0,
                 "since": user.since if user else None,
+                "figures": msgspec.to_builtins(said) if said else None,
             }
         )
     return rows
@@ -124,6 +128,10 @@ def _show_users(console: Any, users: list[dict[str, Any]]) -> None:
         console.print(
             f"  {user['id']}  {account}  process {user['pid'] or '?'}{_ago(user['since'])}"
         )
+        if user["figures"]:
+            said = msgspec.convert(user["figures"], Figures)
+            for line in lines(said, time.time()):
+                console.print(f"    {escape(printable(line))}")
 
 
 def _ago(since: float | None) -> str:

@@ -19,6 +19,7 @@ from typing import IO, Any, Final, Literal
 from mep.cli import users
 from mep.cli.children import Child
 from mep.cli.errors import CliError
+from mep.cli.listener import listen
 from mep.cli.preparation import owner_of, policy, prepare
 from mep.cli.processes import (
     Processes,
@@ -39,7 +40,8 @@ READY_S: Final = 15.0
 RELAY_S: Final = 3.0
 """How long readiness waits for the relay besides; it may be down, and comes when it comes."""
 MARGIN_S: Final = 15.0
-"""What the warden may take beyond the grace that users' processes have."""
+"""What each may take to end; users' processes beyond their grace."""
+LOOK_S: Final = 0.05
 
 Say = Callable[[str], None]
 
@@ -67,13 +69,15 @@ class Supervisor:
         self._news = asyncio.Event()
         self._was_ready = False
         self._readiness = Readiness(self._manager_pid, self._heard)
+        account = owner_of(place)
+        self._listener = listen(place.warden_socket, account.gid if account else None)
         self._warden = Child(
             "warden",
-            warden_command(place),
+            warden_command(place, self._listener.fileno()),
             warden_environment(place, os.environ),
             self._started,
+            {"pass_fds": (self._listener.fileno(),)},
         )
-        account = owner_of(place)
         drop = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
         self._manager = Child(
             "manager",
@@ -102,6 +106,8 @@ class Supervisor:
             await self._stop()
         finally:
             self._readiness.close()
+            self._listener.close()
+            self._place.warden_socket.unlink(missing_ok=True)
             self._place.processes_file.unlink(missing_ok=True)
         if self._failure and not self._was_ready:
             self._report({"error": self._failure})
@@ -135,32 +141,33 @@ class Supervisor:
         self._ending.set()
 
     async def _stop(self) -> None:
-        """Users' processes first, while the manager can still tell the relay."""
+        """The warden first, so that nobody comes in; users' processes tell the relay themselves."""
+        await self._end(self._warden, MARGIN_S)
         if self._mode == "stop":
             self._say("stopping; users' processes have a moment to end (again: at once)")
-        number = signal.SIGUSR1 if self._mode == "stop" else signal.SIGTERM
-        await self._end(self._warden, number, self._grace_s + MARGIN_S)
-        await self._end(self._manager, signal.SIGTERM, MARGIN_S)
+            await self._end_users()
+        await self._end(self._manager, MARGIN_S)
         self._say("stopped")
 
-    async def _end(self, child: Child, number: signal.Signals, seconds: float) -> None:
+    async def _end_users(self) -> None:
+        for record in users.living(self._place):
+            users.tell(record, signal.SIGTERM)
+        late = asyncio.get_running_loop().time() + self._grace_s + MARGIN_S
+        while users.living(self._place):
+            if self._hurry.is_set() or asyncio.get_running_loop().time() > late:
+                users.kill(self._place)
+            await asyncio.sleep(LOOK_S)
+
+    async def _end(self, child: Child, seconds: float) -> None:
         if child.process is None:
             return
         gone = asyncio.create_task(child.ended())
-        hurry = asyncio.create_task(self._hurry.wait())
-        child.signal(number)
-        try:
-            await asyncio.wait((gone, hurry), timeout=seconds, return_when="FIRST_COMPLETED")
-            if not gone.done() and self._hurry.is_set():
-                if self._mode == "stop":
-                    users.kill(self._place)
-                await asyncio.wait((gone,), timeout=MARGIN_S)
-            if not gone.done():
-                self._say(f"the {child.name} does not end; killing it")
-                child.signal(signal.SIGKILL)
-                await gone
-        finally:
-            hurry.cancel()
+        child.signal(signal.SIGTERM)
+        await asyncio.wait((gone,), timeout=seconds)
+        if not gone.done():
+            self._say(f"the {child.name} does not end; killing it")
+            child.signal(signal.SIGKILL)
+            await gone
 
     # --- readiness ---
 
@@ -221,7 +228,8 @@ class Supervisor:
         except (CliError, SettingsError, OSError) as error:
             self._say(f"the old configuration stays: {error}")
             return
-        self._warden.signal(signal.SIGHUP)
+        for record in users.living(self._place):
+            users.tell(record, signal.SIGHUP)
         self._manager.signal(signal.SIGHUP)
 
 

@@ -1,10 +1,15 @@
-"""Users' processes, from the warden's own records: for whoever can read them."""
+"""Users' processes, from the warden's own records: for whoever can read them.
+
+Each has a leader, which listens to signals: SIGTERM ends the user endpoint, after its grace with
+SIGKILL; SIGHUP has it look at once whether it may go on.
+"""
 
 import os
 import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from mep.cli.processes import Handle, Process
 from mep.cli.site import Site
 
 if TYPE_CHECKING:
@@ -16,6 +21,13 @@ def living(place: Site) -> "list[Record]":
     from mep.root import children
 
     return children.living(str(place.warden_state)) if place.warden_state.is_dir() else []
+
+
+def tell(record: "Record", number: signal.Signals) -> None:
+    """Send a signal to a leader, unless it has ended."""
+    ticks = int(record.started.split()[-1])
+    with suppress(ProcessLookupError), Handle(Process(record.leader, ticks)) as leader:
+        leader.send(number)
 
 
 def kill(place: Site) -> None:

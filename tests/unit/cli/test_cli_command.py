@@ -41,7 +41,10 @@ def test_an_unknown_verb_names_the_nearest(mep):
 
 
 def test_the_version(mep):
-    assert json.loads(mep("version", "--json").stdout)["protocol"] == 1
+    said = json.loads(mep("version", "--json").stdout)
+    assert said["protocol"] == 1
+    assert f"3.{sys.version_info.minor}" in said["compute_nodes"]
+    assert said["compute_nodes"] in mep("version").stdout
 
 
 def test_from_nothing_to_a_configured_endpoint(mep, home):
@@ -67,6 +70,7 @@ def test_from_nothing_to_a_configured_endpoint(mep, home):
         (["configure", "x"], 2, "--relay-url"),
         (["configure", "x", "--relay-url", "http://example.org"], 1, "unencrypted"),
         (["configure", "x", "--relay-url", "https://r", "--multi-user"], 1, "root must make it"),
+        (["configure", "x", "--relay-url", "https://r", "--pam"], 1, "--pam is for root's"),
         (["status", "nowhere"], 1, "mep configure nowhere"),
         (["start", "nowhere"], 1, "mep configure nowhere"),
         (["register", "nowhere"], 1, "mep configure nowhere"),
