@@ -5,7 +5,8 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final
 
 from mep.wire import codes, to_endpoint, to_manager
@@ -13,13 +14,16 @@ from mep.wire.tasks import Result, Task
 from mep_cloud import grants
 from mep_cloud.auth import Provider, digest
 from mep_cloud.bodies import Bodies
+from mep_cloud.cluster.teller import Teller
 from mep_cloud.delivery import events, instructions
 from mep_cloud.delivery.machine import Delivery
 from mep_cloud.delivery.state import Call
+from mep_cloud.hooks.sender import Sender
 from mep_cloud.outbox import Outbox
 from mep_cloud.publisher import Publisher
+from mep_cloud.settings import Limits
 from mep_cloud.store import Store
-from mep_cloud.store.records import Delivered, Ending
+from mep_cloud.store.records import Delivered, Ending, UnfinishedTask
 
 log = logging.getLogger(__name__)
 
@@ -38,26 +42,47 @@ class Hub:
         store: Store,
         master: bytes,
         provider: Provider,
+        bounds: Limits,
         clock: Callable[[], float] = time.time,
+        *,
+        sender: Sender | None = None,
+        teller: Teller | None = None,
     ) -> None:
-        self.delivery = Delivery(lambda: secrets.token_hex(16))
+        self.delivery = Delivery(lambda: secrets.token_hex(16), bounds.result)
         self.publisher = Publisher()
         self.bodies = Bodies(store.functions)
         self._store = store
         self._master = master
         self._provider = provider
         self._clock = clock
+        self._sender = sender
+        self._teller = teller or Teller()
         self._outboxes: dict[int, Outbox] = {}
         self._connections = itertools.count(1)
+        self.submitted = 0
+        """Tasks accepted by this process."""
+        self.ended: Counter[str] = Counter()
+        """Tasks ended by this process, by outcome."""
         self._jobs: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
 
-    async def recover(self) -> None:
-        """Take up all tasks that had not ended when the relay last stopped."""
+    async def recover(self, endpoint_ids: Sequence[str] | None = None) -> None:
+        """Take up all tasks that had not ended, of these endpoints or of all."""
+        if endpoint_ids is None:
+            await self._store.tasks.begin()
         many = await self._store.tasks.count_unfinished() > KEEP_TASKS
-        recovered = await self._store.tasks.unfinished(-1 if many else KEEP_PAYLOAD)
+        keep = -1 if many else KEEP_PAYLOAD
+        self.take_up(await self._store.tasks.unfinished(keep, endpoint_ids=endpoint_ids))
+
+    async def take_up_some(self, task_ids: Sequence[str]) -> None:
+        """Take up those of these tasks that have not ended; none may be known here."""
+        keep = KEEP_PAYLOAD if self.keeps_payload(0) else -1
+        self.take_up(await self._store.tasks.unfinished(keep, task_ids=task_ids))
+
+    def take_up(self, tasks: Iterable[UnfinishedTask]) -> None:
+        """Deliver tasks that were read from the disk."""
         by_home: dict[tuple[str, str], list[Call]] = {}
-        for task in recovered:
+        for task in tasks:
             call = Call(
                 task.task_id,
                 task.function_id,
@@ -68,6 +93,8 @@ class Hub:
                 task.resource_specification,
                 task.result_serializers,
                 cancel_wanted=task.cancel_requested,
+                owner=task.owner,
+                blob=task.blob,
             )
             by_home.setdefault((task.endpoint_id, task.user_endpoint_id), []).append(call)
         for (endpoint_id, user_endpoint_id), calls in by_home.items():
@@ -78,6 +105,11 @@ class Hub:
         connection = next(self._connections)
         self._outboxes[connection] = outbox
         return connection
+
+    @property
+    def connections(self) -> int:
+        """Open WebSockets of all kinds."""
+        return len(self._outboxes)
 
     def detach(self, connection: int) -> None:
         """The connection is closed."""
@@ -109,7 +141,8 @@ class Hub:
             case instructions.SignStart():
                 self._spawn(self._start(instruction))
             case instructions.PublishStates(group_id, changes):
-                self.publisher.states(group_id, changes)
+                if not self.publisher.states(group_id, changes):
+                    self._teller.moved(group_id, changes)
             case _:
                 self._send(instruction)
 
@@ -131,26 +164,38 @@ class Hub:
 
     async def _tasks(self, instruction: instructions.SendTasks) -> to_endpoint.Tasks:
         functions = [await self.bodies.get(each) for each in instruction.function_ids]
-        on_disk = [call.task_id for call in instruction.calls if call.payload is None]
+        on_disk = [
+            call.task_id for call in instruction.calls if call.payload is None and not call.blob
+        ]
         payloads = await self._store.tasks.payloads(on_disk) if on_disk else {}
         tasks = []
         for call in instruction.calls:
-            payload = payloads.get(call.task_id) if call.payload is None else call.payload
+            payload = call.payload
+            if payload is None:
+                payload = b"" if call.blob else payloads.get(call.task_id)
             if payload is not None:
                 tasks.append(_task(call, payload))
         return to_endpoint.Tasks(tuple(functions), tuple(tasks))
 
     async def _commit(self, endings: tuple[tuple[Call, Result], ...]) -> None:
         now = self._clock()
-        rows = [Ending(result, call.dispatched, now) for call, result in endings]
+        rows = [
+            Ending(result, call.dispatched, now, call.waited, call.blob.id if call.blob else None)
+            for call, result in endings
+        ]
         task_ids = tuple(call.task_id for call, _ in endings)
+        news = self._sender.news(endings, now) if self._sender else ()
+        notes = self._teller.ended(call.group_id for call, _ in endings)
         try:
-            places = await self._store.tasks.end(rows)
+            places = await self._store.tasks.end(rows, news, notes)
         except Exception:
             log.exception("%d results could not be stored", len(rows))
             self.apply(events.ResultsNotCommitted(task_ids))
             return
         self.apply(events.ResultsCommitted(task_ids))
+        if self._sender and news:
+            self._sender.stored(news)
+        self.ended.update(result.outcome for _, result in endings)
         for (call, result), seq in zip(endings, places, strict=True):
             self.publisher.result(call.group_id, Delivered(seq, result))
 
@@ -176,7 +221,7 @@ class Hub:
         grant = grants.Grant(
             endpoint_id=record.endpoint_id,
             user_endpoint_id=record.id,
-            identities=[self._provider.identity(record.user)],
+            identities=self._provider.identity_set(record.user),
             options=record.options,
             runtime=record.runtime,
             boot_id=wanted.boot_id,
@@ -195,6 +240,7 @@ class Hub:
             grants.signature(key, grant),
             record.options,
             record.runtime,
+            wanted.tasks,
         )
 
     def _spawn(self, job: Coroutine[Any, Any, None]) -> None:
@@ -221,4 +267,5 @@ def _task(call: Call, payload: bytes) -> Task:
         payload,
         call.resource_specification,
         call.result_serializers,
+        call.blob,
     )

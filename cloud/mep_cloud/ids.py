@@ -1,16 +1,37 @@
-"""UUIDs: checked on the way in, derived for user endpoints."""
+"""UUIDs: made, checked on the way in, derived for user endpoints."""
 
+import os
+import re
+import time
 import uuid
-from typing import Any
+from typing import Any, Final
 
 from mep.wire import codes
 from mep_cloud.errors import Refusal
 from mep_cloud.grants import canonical
 
+_CANONICAL: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
 
 def new_id() -> str:
     """A random UUID as text."""
     return str(uuid.uuid4())
+
+
+def new_ids(count: int) -> list[str]:
+    """UUIDs that begin with the time (version 7 of RFC 9562): 48 bits of it, 74 random ones.
+
+    What is made together lies together in an index, so that a burst of tasks touches a few of its
+    pages instead of one for each task.
+    """
+    now = f"{time.time_ns() // 1_000_000:012x}"
+    head = f"{now[:8]}-{now[8:]}-7"
+    made = []
+    for _ in range(count):
+        drawn = os.urandom(10).hex()
+        variant = "89ab"[int(drawn[3], 16) & 3]
+        made.append(f"{head}{drawn[:3]}-{variant}{drawn[4:7]}-{drawn[7:19]}")
+    return made
 
 
 def checked(text: str, what: str) -> str:
@@ -19,6 +40,8 @@ def checked(text: str, what: str) -> str:
     Raises:
         Refusal: 400, it is none; `what` names it in the message.
     """
+    if _CANONICAL.fullmatch(text):
+        return text
     try:
         return str(uuid.UUID(text))
     except ValueError:

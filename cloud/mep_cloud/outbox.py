@@ -13,7 +13,7 @@ from mep.wire.codec import Message, encode
 
 log = logging.getLogger(__name__)
 
-GOING_AWAY: Final = 1001
+SERVICE_RESTART: Final = 1012
 INTERNAL_ERROR: Final = 1011
 _REASON_BYTES: Final = 123
 """What a close frame has room for."""
@@ -58,7 +58,7 @@ class Outbox:
     def goodbye(self, reason: str, retry_s: float) -> None:
         """Ask the peer to come back after `retry_s` seconds, and close."""
         self.put(self._goodbye(reason, retry_s))
-        self.close(GOING_AWAY, reason)
+        self.close(SERVICE_RESTART, reason)
 
     async def run(self) -> None:
         """Send until the connection is closed by either side."""

@@ -61,6 +61,8 @@ class Publisher:
 
     def __init__(self) -> None:
         self._groups: dict[str, set[Subscriber]] = {}
+        self._last = 0
+        """Place of the last result that was committed here."""
 
     def subscribe(self, subscriber: Subscriber, group_id: str) -> None:
         """Stream this group, from what the store holds on."""
@@ -79,12 +81,25 @@ class Publisher:
                     del self._groups[group_id]
 
     def result(self, group_id: str, delivered: Delivered) -> None:
-        """A result was committed."""
+        """A result was committed here."""
+        if delivered.seq != self._last + 1:
+            # Another process committed in between, perhaps to a group that is streamed here.
+            self.elsewhere(self._groups)
+        self._last = delivered.seq
         for subscriber in self._groups.get(group_id, ()):
             subscriber.stream.publish(group_id, delivered)
             subscriber.wake()
 
-    def states(self, group_id: str, changes: tuple[StateChange, ...]) -> None:
-        """Tasks moved."""
-        for subscriber in self._groups.get(group_id, ()):
+    def elsewhere(self, group_ids: Iterable[str]) -> None:
+        """Another process committed results of these groups."""
+        for group_id in group_ids:
+            for subscriber in self._groups.get(group_id, ()):
+                subscriber.stream.refresh(group_id)
+                subscriber.wake()
+
+    def states(self, group_id: str, changes: tuple[StateChange, ...]) -> bool:
+        """Tasks moved; whether somebody streams their group here."""
+        subscribers = self._groups.get(group_id, ())
+        for subscriber in subscribers:
             subscriber.news(changes)
+        return bool(subscribers)

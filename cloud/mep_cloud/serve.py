@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import uvicorn
 
 from mep.wire import limits
 from mep_cloud.app import make_app
-from mep_cloud.errors import HomeError
+from mep_cloud.errors import HomeError, StoreError
 from mep_cloud.relay import Relay
 
 SHUTDOWN_S: Final = 2
@@ -48,6 +49,24 @@ class Listen:
                 "proxy that ends TLS on a trusted network, --insecure-http serves plain HTTP."
             )
 
+    def check_peers_reach(self, url: str) -> None:
+        """Refuse an address that other relay processes cannot or should not use.
+
+        Raises:
+            HomeError: with the remedy.
+        """
+        parts = urlsplit(url)
+        if parts.hostname in ("", None, "0.0.0.0", "::"):  # noqa: S104 - nothing is bound here
+            raise HomeError(
+                f"Other relay processes cannot reach this one at {url}: set url in [cluster], or "
+                "listen on one address (--host)."
+            )
+        if parts.scheme != "https" and not (self.insecure_http or is_loopback(parts.hostname)):
+            raise HomeError(
+                f"Links would be handed on to {url} without TLS: make url in [cluster] an https:// "
+                "one. On a trusted network, --insecure-http allows it."
+            )
+
     @property
     def scheme(self) -> str:
         """Of the relay's URL."""
@@ -69,22 +88,34 @@ async def serve(directory: Path, listen: Listen, announce: Callable[[str], None]
 
     Raises:
         HomeError: the data directory, the address or the certificate cannot be used.
+        StoreError: the database cannot be used, or was lost.
     """
     listen.check()
     with contextlib.closing(_bind(listen)) as bound:
-        async with Relay(directory) as relay:
-            server = _Server(_config(relay, listen), lambda: announce(_url(listen, bound)))
+        url = _url(listen, bound)
+        unopened = Relay(directory, url)
+        if unopened.settings.cluster.enabled:
+            listen.check_peers_reach(unopened.peer_url)
+        async with unopened as relay:
+            server = _Server(_config(relay, listen), lambda: announce(url))
             stop = asyncio.Event()
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, stop.set)
             serving = asyncio.create_task(server.serve(sockets=[bound]))
             stopping = asyncio.create_task(stop.wait())
-            await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+            ends: list[asyncio.Future[Any]] = [serving, stopping, relay.lost]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
+            relay.draining = True
             await relay.hub.close()
             server.should_exit = True
             await serving
+            if relay.lost.done():
+                raise StoreError(
+                    f"The relay ends: {relay.lost.result()}. Nothing that was accepted is lost; "
+                    "start it again when the database is back."
+                )
 
 
 class _Server(uvicorn.Server):

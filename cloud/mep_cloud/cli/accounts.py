@@ -1,4 +1,4 @@
-"""``mep-relay user``, ``token`` and ``client``: who may use the relay."""
+"""``mep-relay token`` and ``client``: what programs show the relay."""
 
 import sys
 import time
@@ -6,54 +6,12 @@ from pathlib import Path
 
 import click
 
-from mep_cloud.auth import SECRET_PREFIX, USER_PREFIX, digest, new_token
+from mep_cloud.auth import SECRET_PREFIX, USER_PREFIX, digest, new_token, provider_of
 from mep_cloud.cli.common import data_option, in_home, json_option, show
+from mep_cloud.cli.users import check_fields, find_user
 from mep_cloud.ids import new_id
-from mep_cloud.relay import provider_of
 from mep_cloud.store import Store
 from mep_cloud.store.records import User
-
-
-@click.group()
-def user() -> None:
-    """Users of this relay."""
-
-
-@user.command("add")
-@click.argument("name")
-@data_option
-@click.option("--admin", is_flag=True, help="May register multi-user endpoints.")
-@click.option("--display-name", default="", help="The person's name.")
-@click.option("--email", default="")
-@click.option("--organization", default="")
-@json_option
-def user_add(
-    name: str,
-    data: Path,
-    admin: bool,
-    display_name: str,
-    email: str,
-    organization: str,
-    as_json: bool,
-) -> None:
-    """Add the user NAME or NAME@DOMAIN.
-
-    Sites map this identity to a local account by its username.
-    """
-
-    async def add(store: Store) -> User:
-        username = name if "@" in name else f"{name}@{(await provider_of(store)).domain}"
-        _check_fields(username, display_name, email, organization)
-        person = User(new_id(), username, display_name, email, organization, admin, time.time())
-        await store.users.add(person)
-        return person
-
-    added = in_home(data, add)
-    show(
-        {"id": added.id, "username": added.username, "is_admin": added.is_admin},
-        f"user {added.username}\nidentity {added.id}",
-        as_json,
-    )
 
 
 @click.group()
@@ -76,7 +34,7 @@ def token_create(
     secret = new_token(USER_PREFIX)
 
     async def create(store: Store) -> User:
-        person = await _user(store, username)
+        person = await find_user(store, username)
         await store.users.add_token(
             digest(secret), user_id=person.id, label=label, created=now, expires=expires
         )
@@ -94,7 +52,7 @@ def token_revoke(data: Path, as_json: bool) -> None:
     secret = sys.stdin.readline().strip()
 
     async def revoke(store: Store) -> bool:
-        return await store.users.revoke(digest(secret))
+        return await store.sessions.revoke(digest(secret), links=True) is not None
 
     revoked = in_home(data, revoke)
     show({"revoked": revoked}, "revoked" if revoked else "no such token", as_json)
@@ -121,7 +79,7 @@ def client_create(name: str, data: Path, admin: bool, as_json: bool) -> None:
     async def create(store: Store) -> User:
         client_id = new_id()
         username = f"{client_id}@clients.{(await provider_of(store)).domain}"
-        _check_fields(username, name)
+        check_fields(username, name)
         made = User(client_id, username, name, "", "", admin, time.time())
         await store.users.add(made, digest(secret))
         return made
@@ -132,21 +90,3 @@ def client_create(name: str, data: Path, admin: bool, as_json: bool) -> None:
         f"client id {made.id}\nclient secret {secret}",
         as_json,
     )
-
-
-def _check_fields(*fields: str) -> None:
-    for field in fields:
-        if len(field.encode()) > 1024 or not field.isprintable():
-            raise click.ClickException("A field of an identity has at most 1024 printable bytes.")
-    if not 0 < fields[0].find("@") < len(fields[0]) - 1 or " " in fields[0]:
-        raise click.ClickException("A user name is NAME or NAME@DOMAIN, without blanks.")
-
-
-async def _user(store: Store, name: str) -> User:
-    username = name if "@" in name else f"{name}@{(await provider_of(store)).domain}"
-    found = await store.users.by_username(username)
-    if found is None:
-        raise click.ClickException(
-            f"There is no user {username}. Add it with `mep-relay user add`."
-        )
-    return found

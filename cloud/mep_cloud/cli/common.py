@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 
 import click
 
+from mep_cloud import settings
 from mep_cloud.home import Home
 from mep_cloud.store import Store
+from mep_cloud.store.address import address
 
 T = TypeVar("T")
 
@@ -24,9 +26,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 def in_home(data: Path, work: Callable[[Store], Awaitable[T]]) -> T:
     """Do `work` with the store of an existing relay."""
+    return with_store(store_of(data), work)
+
+
+def store_of(data: Path) -> Store:
+    """The store of an existing relay, not opened yet."""
     home = Home(data)
     home.check()
-    return with_store(Store(home.database), work)
+    return Store(address(home, settings.load(home.settings).database))
 
 
 def with_store(store: Store, work: Callable[[Store], Awaitable[T]]) -> T:

@@ -1,14 +1,15 @@
 """``mep-relay``: set up and serve a relay, add users, tokens and service clients."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import click
 
+from mep_cloud import logs, settings
 from mep_cloud.auth import Provider
-from mep_cloud.cli import accounts
-from mep_cloud.cli.common import data_option, json_option, show, with_store
+from mep_cloud.cli import accounts, endpoints, operation, policies, providers, users
+from mep_cloud.cli.common import data_option, json_option, show, store_of, with_store
+from mep_cloud.cli.settings import show_settings
 from mep_cloud.errors import RelayError
 from mep_cloud.home import Home
 from mep_cloud.ids import new_id
@@ -50,8 +51,25 @@ def relay() -> None:
     show_default=True,
     help="Appended to user names that have no @domain.",
 )
+@click.option(
+    "--database",
+    default="",
+    metavar="URL",
+    help="Keep the data in PostgreSQL: postgresql://USER@HOST/NAME, an empty database.",
+)
+@click.option(
+    "--database-password-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Holds the password of USER; it is copied into DIRECTORY.",
+)
 @json_option
-def init(directory: Path, domain: str, as_json: bool) -> None:
+def init(
+    directory: Path,
+    domain: str,
+    database: str,
+    database_password_file: Path | None,
+    as_json: bool,
+) -> None:
     """Set up a relay in DIRECTORY: database and master credential.
 
     The directory is for the relay's account alone (0700). Back up master.key apart from the
@@ -60,8 +78,15 @@ def init(directory: Path, domain: str, as_json: bool) -> None:
     """
     home = Home(directory)
     home.create()
-    store = Store(home.database)
-    store.create()
+    try:
+        if database:
+            file = database_password_file
+            home.use_database(database, None if file is None else file.read_text().strip())
+        store = store_of(directory)
+        store.create()
+    except RelayError:
+        home.discard()
+        raise
     provider = Provider(new_id(), domain)
 
     async def settle(opened: Store) -> None:
@@ -74,6 +99,26 @@ def init(directory: Path, domain: str, as_json: bool) -> None:
         f"relay set up in {directory}\nidentity provider {provider.id}",
         as_json,
     )
+
+
+@relay.command()
+@data_option
+@click.option(
+    "--check", is_flag=True, help="Change nothing; exit status 1 if something is missing."
+)
+@json_option
+def migrate(data: Path, check: bool, as_json: bool) -> None:
+    """Bring the database's tables up to date with this version.
+
+    `mep-relay serve` does it by itself. There is no way back but a backup made before.
+    """
+    store = store_of(data)
+    names = store.missing() if check else store.migrate()
+    done = "missing" if check else "made"
+    text = "\n".join(f"{done}: {name}" for name in names)
+    show({done: names}, text or "The database is up to date.", as_json)
+    if check and names:
+        click.get_current_context().exit(1)
 
 
 @relay.command()
@@ -107,12 +152,7 @@ def serve(
     from mep_cloud.serve import Listen
     from mep_cloud.serve import serve as run
 
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    for noisy in ("uvicorn", "uvicorn.error", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logs.start(settings.load(Home(data).settings).log, debug=debug)
     listen = Listen(host, port, tls_cert, tls_key, insecure_http)
 
     def announce(url: str) -> None:
@@ -123,6 +163,12 @@ def serve(
     uvloop.run(run(data, listen, announce))
 
 
-relay.add_command(accounts.user)
+relay.add_command(users.user)
+relay.add_command(providers.provider)
 relay.add_command(accounts.token)
 relay.add_command(accounts.client)
+relay.add_command(endpoints.endpoint)
+relay.add_command(policies.policy)
+relay.add_command(show_settings)
+relay.add_command(operation.backup)
+relay.add_command(operation.metrics_token)

@@ -5,7 +5,8 @@ from itertools import islice
 
 from mep.wire import codes, limits
 from mep.wire.tasks import Failure, Result
-from mep_cloud.delivery.events import CancelRequested, TasksSubmitted
+from mep.wire.to_manager import START_TASKS
+from mep_cloud.delivery.events import CancelRequested, TasksExpired, TasksSubmitted
 from mep_cloud.delivery.instructions import (
     CloseLink,
     CommitResults,
@@ -79,7 +80,8 @@ def _ask_for_start(state: State, user_endpoint: UserEndpoint, now: float, out: O
     nonce = state.new_nonce()
     user_endpoint.start = Start(nonce, site.boot_id, now + START_TIMEOUT_S)
     state.starting[user_endpoint.id] = user_endpoint
-    out.append(SignStart(site.connection, user_endpoint.id, nonce, site.boot_id))
+    tasks = tuple(islice(user_endpoint.waiting, START_TASKS))
+    out.append(SignStart(site.connection, user_endpoint.id, nonce, site.boot_id, tasks))
 
 
 def start_answered(state: State, user_endpoint: UserEndpoint) -> None:
@@ -103,6 +105,28 @@ def cancelled(state: State, event: CancelRequested, now: float, out: Out) -> Non
         else:
             end_cancelled(user_endpoint, [call], now, out)
     out.extend(SendCancel(connection, tuple(ids)) for connection, ids in there.items())
+
+
+def expired(state: State, event: TasksExpired, now: float, out: Out) -> None:
+    """Their time is over: they end here, and the process that has them is told to stop."""
+    there: dict[int, list[str]] = {}
+    failure = Failure(codes.TASK_EXPIRED, _EXPIRED)
+    for task_id in event.task_ids:
+        user_endpoint = state.homes.get(task_id)
+        if user_endpoint is None or task_id in user_endpoint.ending:
+            continue
+        if task_id in user_endpoint.sent and user_endpoint.link is not None:
+            there.setdefault(user_endpoint.link.connection, []).append(task_id)
+        call = user_endpoint.waiting.get(task_id) or user_endpoint.sent[task_id]
+        result = Result(task_id, "failed", b"", failure, 0.0, now)
+        end(user_endpoint, [(call, result)], out)
+    out.extend(SendCancel(connection, tuple(ids)) for connection, ids in there.items())
+
+
+_EXPIRED = (
+    "The task had not ended when its time-to-live was over (task_ttl_s in GET /v3/limits). Its "
+    "endpoint was offline or busy for too long; ask its administrator, then submit again."
+)
 
 
 def end_cancelled(user_endpoint: UserEndpoint, calls: Iterable[Call], now: float, out: Out) -> None:

@@ -23,6 +23,13 @@ class CancelRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class TasksExpired:
+    """These tasks have not ended within their time-to-live."""
+
+    task_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointRemoved:
     """An endpoint was deleted: what waits for it fails."""
 
@@ -154,6 +161,7 @@ class TimePassed:
 Event = (
     TasksSubmitted
     | CancelRequested
+    | TasksExpired
     | EndpointRemoved
     | ManagerOpened
     | ManagerClosed

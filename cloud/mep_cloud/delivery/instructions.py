@@ -14,6 +14,8 @@ class SignStart:
     user_endpoint_id: str
     nonce: str
     boot_id: str
+    tasks: tuple[str, ...] = ()
+    """Some of those that wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """User endpoint links: reconciliation, credits, results, states, leaving."""
 
+import msgspec
+
 from mep.wire import codes, limits
 from mep.wire.tasks import Failure, Result, StateChange
 from mep_cloud.delivery.calls import Out, advance, end, end_cancelled, start_answered
@@ -110,7 +112,7 @@ def results(state: State, event: ResultsArrived, out: Out) -> None:
         task_id = result.task_id
         call = user_endpoint.sent.pop(task_id, None) or user_endpoint.waiting.pop(task_id, None)
         if call is not None:
-            endings.append((call, _bounded(result)))
+            endings.append((call, _bounded(result, state.max_result)))
             # A second result for it in this very batch is a duplicate already.
             user_endpoint.ending[task_id] = (call, [event.connection])
         elif task_id in user_endpoint.ending:
@@ -126,13 +128,13 @@ def results(state: State, event: ResultsArrived, out: Out) -> None:
         out.append(SendCommitted(event.connection, tuple(dropped)))
 
 
-def _bounded(result: Result) -> Result:
+def _bounded(result: Result, max_result: int) -> Result:
     """The result, with everything in it at most as large as the relay accepts."""
-    if len(result.payload) > limits.PAYLOAD:
+    if len(result.payload) > max_result:
         failure = Failure(
             codes.RESULT_TOO_LARGE,
             f"The serialized result has {len(result.payload)} bytes; the relay accepts "
-            f"{limits.PAYLOAD}. Return less, or pass large data through a file or an object store.",
+            f"{max_result}. Return less, or pass large data through a file or an object store.",
         )
         return Result(result.task_id, "failed", b"", failure, result.began, result.ended)
     failed = result.failure
@@ -145,9 +147,7 @@ def _bounded(result: Result) -> Result:
         failed.message[: limits.USER_MESSAGE],
         failed.traceback[-limits.FAILURE_TEXT :],
     )
-    return Result(
-        result.task_id, result.outcome, result.payload, failure, result.began, result.ended
-    )
+    return msgspec.structs.replace(result, failure=failure)
 
 
 def states(state: State, event: StatesArrived, out: Out) -> None:
@@ -160,6 +160,10 @@ def states(state: State, event: StatesArrived, out: Out) -> None:
         call = user_endpoint.sent.get(change.task_id)
         if call is not None:
             call.state = change.state
+            if change.state == "running":
+                call.running = change.at
+            elif change.state == "waiting-for-nodes":
+                call.waited = call.waited or change.at
             by_group.setdefault(call.group_id, []).append(change)
     out.extend(PublishStates(group, tuple(changes)) for group, changes in by_group.items())
 

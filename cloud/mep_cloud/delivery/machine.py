@@ -2,20 +2,23 @@
 
 from collections.abc import Callable
 
+from mep.wire import limits
 from mep.wire.tasks import TaskState
 from mep_cloud.delivery import calls, events, links, sites
 from mep_cloud.delivery.instructions import Instruction
-from mep_cloud.delivery.state import State
+from mep_cloud.delivery.state import Call, State
 
 
 class Delivery:
     """All that the relay knows of work that has not ended.
 
-    `new_nonce` supplies 32 random hex digits for each start.
+    Args:
+        new_nonce: supplies 32 random hex digits for each start.
+        max_result: bytes of one result payload that is stored.
     """
 
-    def __init__(self, new_nonce: Callable[[], str]) -> None:
-        self._state = State(new_nonce)
+    def __init__(self, new_nonce: Callable[[], str], max_result: int = limits.PAYLOAD) -> None:
+        self._state = State(new_nonce, max_result)
 
     def handle(self, event: events.Event, now: float) -> list[Instruction]:
         """What is to be done about `event`, in order. `now` is epoch seconds."""
@@ -42,12 +45,26 @@ class Delivery:
         call = self._state.find(task_id)
         return None if call is None else call.state
 
+    def task_call(self, task_id: str) -> Call | None:
+        """A task that has not ended; None when it has, or is not known."""
+        return self._state.find(task_id)
+
     def site_online(self, endpoint_id: str) -> tuple[bool, bool]:
         """Whether the endpoint's manager is connected, and whether its warden is."""
         site = self._state.sites.get(endpoint_id)
         if site is None:
             return False, False
         return site.connection is not None, site.boot_id is not None
+
+    def open_links(self) -> tuple[int, int]:
+        """How many managers and how many user endpoints are connected."""
+        return len(self._state.managers), len(self._state.links)
+
+    def unfinished_at(self, endpoint_id: str) -> int:
+        """Tasks of one endpoint that have not ended."""
+        site = self._state.sites.get(endpoint_id)
+        members = () if site is None else site.members.values()
+        return sum(len(each.waiting) + len(each.sent) + len(each.ending) for each in members)
 
     def unfinished(self) -> int:
         """Tasks that have not ended."""
@@ -106,5 +123,7 @@ def _handle_rest(state: State, event: events.Event, now: float, out: list[Instru
             calls.not_committed(state, task_ids, out)
         case events.TimePassed():
             sites.time_passed(state, now, out)
+        case events.TasksExpired():
+            calls.expired(state, event, now, out)
         case events.EndpointRemoved():
             sites.removed(state, event, now, out)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from mep.wire.tasks import TaskState
+from mep.wire.tasks import Blob, TaskState
 
 START_TIMEOUT_S: Final = 60.0
 """Seconds from a start request to an answer of the warden, before another grant is tried."""
@@ -31,6 +31,14 @@ class Call:
     cancel_wanted: bool = False
     dispatched: float = 0.0
     """Epoch seconds of the first time it was sent; 0 before."""
+    waited: float = 0.0
+    """Epoch seconds of the first time that it waited for nodes; 0 before."""
+    running: float = 0.0
+    """Epoch seconds at which a worker began it, as its user endpoint told; 0 before."""
+    owner: str = ""
+    """User id of whoever submitted it."""
+    blob: Blob | None = None
+    """Where the arguments are, if they are too large for a message."""
 
 
 @dataclass(slots=True, eq=False)
@@ -104,8 +112,9 @@ class Site:
 class State:
     """All of it, with the indexes that events need."""
 
-    def __init__(self, new_nonce: Callable[[], str]) -> None:
+    def __init__(self, new_nonce: Callable[[], str], max_result: int) -> None:
         self.new_nonce = new_nonce
+        self.max_result = max_result
         self.sites: dict[str, Site] = {}
         self.managers: dict[int, Site] = {}
         self.links: dict[int, UserEndpoint] = {}
@@ -165,7 +174,7 @@ def batches(
     size = 0
     for call in calls:
         new = call.function_id not in functions_sent
-        cost = call.payload_size + (call.function_size if new else 0)
+        cost = (0 if call.blob else call.payload_size) + (call.function_size if new else 0)
         if batch and (len(batch) == max_tasks or size + cost > max_bytes):
             yield function_ids, batch
             function_ids, batch, size = [], [], 0

@@ -52,6 +52,16 @@ class Stream:
             self._queue = deque(kept)
             self._bytes = sum(len(result.payload) for _, result in kept)
 
+    def refresh(self, group_id: str) -> None:
+        """The store may hold results that were not published here: read it again."""
+        group = self.groups.get(group_id)
+        if group is None:
+            return
+        if group.reading:
+            group.missed = True
+        else:
+            group.stale = True
+
     def publish(self, group_id: str, delivered: Delivered) -> None:
         """A result was committed."""
         group = self.groups.get(group_id)

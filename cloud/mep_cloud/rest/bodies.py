@@ -1,6 +1,8 @@
 """HTTP bodies in and out: bounded, typed, JSON or msgpack; every refusal has the same shape."""
 
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
@@ -10,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from mep.wire import codes, limits
+from mep.wire import codes
 from mep.wire.rest import MSGPACK, ErrorBody
 from mep_cloud.errors import Refusal, StoreError
 from mep_cloud.relay import Relay
@@ -21,8 +23,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 JSON: Final = "application/json"
-_DISCARD: Final = 4 * limits.REQUEST
-"""Bytes of an oversized body that are read and dropped, so that the client gets to read why."""
+_DISCARD: Final = 4
+"""An oversized body of so many times the limit is read and dropped: the client gets to read why."""
 
 _json = msgspec.json.Encoder()
 _msgpack = msgspec.msgpack.Encoder()
@@ -36,12 +38,30 @@ def relay_of(request: Request) -> Relay:
 
 
 async def user_of(request: Request) -> User:
-    """Who asks.
+    """Who asks; counted against the rate of that user, so once for each request.
 
     Raises:
-        Refusal: 401.
+        Refusal: 401; 429 with the time to wait.
     """
-    return await relay_of(request).gatekeeper.user(request.headers.get("authorization"))
+    relay = relay_of(request)
+    user = await relay.gatekeeper.user(request.headers.get("authorization"))
+    relay.rates.check(user.id, time.monotonic())
+    return user
+
+
+def number(request: Request, name: str, default: int, most: int) -> int:
+    """A number from 0 to `most` in the query, or `default`.
+
+    Raises:
+        Refusal: 422.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) <= most):
+        message = f"{name}={text[:40]!r} is not a number from 0 to {most}."
+        raise Refusal(422, codes.INVALID_REQUEST, message)
+    return int(text)
 
 
 def is_msgpack(request: Request) -> bool:
@@ -60,17 +80,18 @@ async def raw(request: Request) -> bytes:
     Raises:
         Refusal: 413, more than the relay takes.
     """
+    most = relay_of(request).settings.limits.request
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size <= limits.REQUEST:
+        if size <= most:
             chunks.append(chunk)
-        elif size > _DISCARD:
+        elif size > _DISCARD * most:
             break
-    if size > limits.REQUEST:
+    if size > most:
         message = (
-            f"The request has more than {limits.REQUEST} bytes, which is all that the relay takes "
+            f"The request has more than {most} bytes, which is all that the relay takes "
             "at once. Submit fewer tasks in one request."
         )
         raise Refusal(413, codes.INVALID_REQUEST, message)
@@ -113,7 +134,10 @@ def refusal_response(status: int, code: str, message: str) -> Response:
 async def on_refusal(_request: Request, error: Exception) -> Response:
     """A handler refused."""
     assert isinstance(error, Refusal)
-    return refusal_response(error.status, error.code, error.message)
+    response = refusal_response(error.status, error.code, error.message)
+    if error.retry_after_s is not None:
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    return response
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

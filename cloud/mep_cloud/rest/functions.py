@@ -1,17 +1,31 @@
-"""Functions: register, describe, delete."""
+"""Functions: register, describe, search, delete."""
 
 import time
+from typing import Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mep.wire import codes, limits
-from mep.wire.rest import FunctionMeta, RegisterFunction
+from mep.wire import codes
+from mep.wire.rest import (
+    FUNCTION_META,
+    SEARCH_PAGE,
+    FoundFunction,
+    FoundFunctions,
+    FunctionMeta,
+    RegisterFunction,
+)
+from mep_cloud import access
 from mep_cloud.errors import Refusal
 from mep_cloud.ids import checked, new_id
-from mep_cloud.rest.bodies import answer, decoded, relay_of, user_of
-from mep_cloud.store.records import FunctionRecord, User
+from mep_cloud.rest.bodies import answer, decoded, number, relay_of, user_of
+from mep_cloud.store.records import FunctionRecord
+
+MAX_WORDS: Final = 16
+MAX_QUERY: Final = 256
+"""Words and characters of one search."""
+MAX_OFFSET: Final = 100_000
 
 
 async def register(request: Request) -> Response:
@@ -20,14 +34,20 @@ async def register(request: Request) -> Response:
     relay = relay_of(request)
     wanted = await decoded(request, RegisterFunction)
     body = _body(wanted)
-    if len(body) > limits.FUNCTION:
+    most = relay.settings.limits.function
+    if len(body) > most:
         message = (
-            f"The function has {len(body)} bytes; at most {limits.FUNCTION} are accepted. "
+            f"The function has {len(body)} bytes; at most {most} are accepted. "
             "Install large modules at the endpoint instead of sending them."
         )
         raise Refusal(413, codes.TASK_PAYLOAD_TOO_LARGE, message)
-    if wanted.ha_endpoint_id is not None:
-        await relay.endpoint(checked(wanted.ha_endpoint_id, "endpoint id"))
+    ha_endpoint_id = wanted.ha_endpoint_id
+    if ha_endpoint_id is not None:
+        ha_endpoint_id = checked(ha_endpoint_id, "endpoint id")
+        await relay.endpoint(ha_endpoint_id)
+    group_id = None if wanted.group is None else checked(wanted.group, "group id")
+    if group_id is not None:
+        access.check_shares(group_id, user)
     record = FunctionRecord(
         id=new_id(),
         owner=user.id,
@@ -35,9 +55,9 @@ async def register(request: Request) -> Response:
         size=len(body),
         description=None if wanted.description is None else _storable(wanted.description),
         public=wanted.public,
-        group_id=None if wanted.group is None else checked(wanted.group, "group id"),
-        ha_endpoint_id=wanted.ha_endpoint_id,
-        meta=msgspec.json.encode(wanted.meta or FunctionMeta()).decode(),
+        group_id=group_id,
+        ha_endpoint_id=ha_endpoint_id,
+        meta=_meta(wanted),
         created=time.time(),
     )
     await relay.store.functions.add(record, body)
@@ -49,7 +69,7 @@ async def describe(request: Request) -> Response:
     user = await user_of(request)
     relay = relay_of(request)
     record = await relay.function(checked(request.path_params["id"], "function id"))
-    check_access(record, user)
+    access.check_calls(record, user)
     body = await relay.store.functions.body(record.id)
     return answer(
         request,
@@ -67,31 +87,57 @@ async def describe(request: Request) -> Response:
     )
 
 
+async def search(request: Request) -> Response:
+    """``GET /v3/functions?q=words&offset=&limit=``: own functions, one's groups', public ones."""
+    user = await user_of(request)
+    relay = relay_of(request)
+    query = request.query_params.get("q", "")
+    words = _storable(query).split()
+    if len(query) > MAX_QUERY or len(words) > MAX_WORDS:
+        message = f"A search has at most {MAX_WORDS} words and {MAX_QUERY} characters."
+        raise Refusal(422, codes.INVALID_REQUEST, message)
+    offset = number(request, "offset", 0, MAX_OFFSET)
+    limit = number(request, "limit", 20, SEARCH_PAGE)
+    found = await relay.store.functions.search(user.id, user.groups, words, offset, limit + 1)
+    page = [_found(record) for record in found[:limit]]
+    return answer(request, FoundFunctions(page, len(found) > limit, offset))
+
+
 async def delete(request: Request) -> Response:
     """``DELETE /v2/functions/{id}``: it takes no new tasks."""
     user = await user_of(request)
     relay = relay_of(request)
     record = await relay.function(checked(request.path_params["id"], "function id"))
-    if record.owner != user.id:
-        message = f"Only its owner can delete function {record.id}."
-        raise Refusal(403, codes.FUNCTION_ACCESS_FORBIDDEN, message)
+    access.check_deletes(record, user)
     await relay.store.functions.remove(record.id, time.time())
     relay.functions.forget(record.id)
     return answer(request, {"result": 302})
 
 
-def check_access(record: FunctionRecord, user: User) -> None:
-    """Whether `user` may call the function.
+def _found(record: FunctionRecord) -> FoundFunction:
+    return FoundFunction(
+        record.id,
+        record.name,
+        record.description,
+        record.owner,
+        record.public,
+        record.group_id,
+        msgspec.json.decode(record.meta, type=FunctionMeta),
+        record.created,
+    )
+
+
+def _meta(wanted: RegisterFunction) -> str:
+    """The function's metadata as JSON.
 
     Raises:
-        Refusal: 403.
+        Refusal: 422, not storable, or too long.
     """
-    if record.owner != user.id and not record.public:
-        message = (
-            f"Function {record.id} is somebody else's and not public. Ask its owner to register "
-            "it as public, or register your own."
-        )
-        raise Refusal(403, codes.FUNCTION_ACCESS_FORBIDDEN, message)
+    text = msgspec.json.encode(wanted.meta or FunctionMeta()).decode()
+    if len(text) > FUNCTION_META:
+        message = f"A function's metadata has at most {FUNCTION_META} bytes as JSON."
+        raise Refusal(422, codes.INVALID_REQUEST, message)
+    return _storable(text)
 
 
 def _body(wanted: RegisterFunction) -> bytes:
@@ -111,6 +157,8 @@ def _storable(text: str) -> str:
     """
     try:
         text.encode()
+        if "\0" in text:
+            raise Refusal(422, codes.INVALID_REQUEST, "The text holds a NUL character.")
     except UnicodeEncodeError:
         raise Refusal(422, codes.INVALID_REQUEST, "The text is not valid Unicode.") from None
     return text

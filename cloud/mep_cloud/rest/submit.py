@@ -9,16 +9,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mep.wire import codes, limits
-from mep.wire.rest import Submit, Submitted
+from mep.wire.rest import BLOBS_PATH, Submit, Submitted, Uploaded
+from mep.wire.tasks import Blob
+from mep_cloud import access
 from mep_cloud.delivery import events
 from mep_cloud.delivery.state import Call
-from mep_cloud.errors import GroupTaken, Refusal
+from mep_cloud.errors import BlobGone, GroupTaken, Refusal
 from mep_cloud.grants import canonical
-from mep_cloud.ids import checked, new_id, user_endpoint_id
+from mep_cloud.ids import checked, new_id, new_ids, user_endpoint_id
 from mep_cloud.relay import Relay
 from mep_cloud.rest.bodies import answer, decoded, relay_of, user_of
-from mep_cloud.rest.endpoints import check_use
-from mep_cloud.rest.functions import check_access
+from mep_cloud.settings import MOST_INLINE
 from mep_cloud.store.records import (
     EndpointRecord,
     FunctionRecord,
@@ -30,6 +31,8 @@ from mep_cloud.store.records import (
 _GRANT_BYTES: Final = 2048
 """Of a start packet, kept for the grant's fixed fields, the signature and the lengths."""
 _MAX_SERIALIZERS: Final = 16
+QUEUE_RETRY_S: Final = 5.0
+"""When to ask again whether an endpoint's queue has room."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class _Checked:
     """A submit that may be accepted."""
 
     functions: dict[str, FunctionRecord]
-    payloads: list[tuple[str, bytes]]
+    payloads: list[tuple[str, bytes, Blob | None]]
     """Function id and payload of each task, in the request's order."""
 
 
@@ -45,21 +48,46 @@ async def submit(request: Request) -> Response:
     """Accept a batch of tasks for one endpoint."""
     user = await user_of(request)
     relay = relay_of(request)
-    endpoint = await relay.endpoint(checked(request.path_params["id"], "endpoint id"))
-    check_use(endpoint, user)
+    endpoint_id = checked(request.path_params["id"], "endpoint id")
+    access.check_submits(await relay.endpoint(endpoint_id), user)
     body: Submit[Any] = await decoded(request, Submit[str], Submit[bytes])
+    return answer(request, await accept(relay, user, endpoint_id, body))
+
+
+async def accept(relay: Relay, user: User, endpoint_id: str, body: Submit[Any]) -> Submitted:
+    """Accept a batch of tasks, durably; the earlier answer to a request that was taken before.
+
+    Raises:
+        Refusal: not all of it may be accepted, so nothing is.
+    """
+    endpoint = await relay.endpoint(endpoint_id)
+    access.check_submits(endpoint, user)
+    await relay.check_policy(endpoint, user)
     wanted = await _check_tasks(relay, endpoint, user, body)
     group_id = await _group(relay, user, body)
     submission = _submission(relay, endpoint, user, body, wanted, group_id)
     accepted = _accepted(submission, body)
+    here = relay.cluster.here(endpoint_id)
+    task_ids = [task.task_id for task in submission.tasks]
+    notes = () if here else relay.teller.submitted(endpoint_id, task_ids)
     try:
-        earlier = await relay.store.tasks.submit(_repeatable(submission, body, accepted))
+        earlier = await relay.store.tasks.submit(_repeatable(submission, body, accepted), notes)
     except GroupTaken:
         raise _not_your_group(group_id) from None
+    except BlobGone as error:
+        message = (
+            f"There is no upload {error} of yours that these tasks may have: it is unknown, older "
+            "than orphan_s in GET /v3/limits, or another task's. Upload the arguments again."
+        )
+        raise Refusal(404, codes.BLOB_NOT_FOUND, message) from None
     if earlier is not None:
-        return answer(request, msgspec.json.decode(earlier, type=Submitted))
-    relay.hub.apply(_submitted(relay, submission, wanted))
-    return answer(request, accepted)
+        return msgspec.json.decode(earlier, type=Submitted)
+    relay.hub.submitted += len(submission.tasks)
+    if here:
+        relay.hub.apply(_submitted(relay, submission, wanted))
+    else:
+        relay.cluster.stored(endpoint_id, task_ids)
+    return accepted
 
 
 def _accepted(submission: Submission, body: Submit[Any]) -> Submitted:
@@ -82,15 +110,19 @@ async def _check_tasks(
     relay: Relay, endpoint: EndpointRecord, user: User, body: Submit[Any]
 ) -> _Checked:
     count = sum(map(len, body.tasks.values()))
-    if not 0 < count <= limits.SUBMIT_TASKS:
-        message = f"A request submits 1 to {limits.SUBMIT_TASKS} tasks; this one has {count}."
+    bounds = relay.settings.limits
+    if not 0 < count <= bounds.submit_tasks:
+        message = f"A request submits 1 to {bounds.submit_tasks} tasks; this one has {count}."
         raise Refusal(422, codes.INVALID_REQUEST, message)
+    if bounds.queue_depth:
+        waiting = await relay.cluster.unfinished_at(endpoint.id)
+        _check_queue(endpoint, waiting, count, bounds.queue_depth)
     functions: dict[str, FunctionRecord] = {}
-    payloads: list[tuple[str, bytes]] = []
+    payloads: list[tuple[str, bytes, Blob | None]] = []
     for spelled, calls in body.tasks.items():
         function = await _callable(relay, endpoint, user, spelled)
         functions[function.id] = function
-        payloads.extend((function.id, _payload(call)) for call in calls)
+        payloads.extend((function.id, *_payload(call, bounds.payload)) for call in calls)
     return _Checked(functions, payloads)
 
 
@@ -98,30 +130,47 @@ async def _callable(
     relay: Relay, endpoint: EndpointRecord, user: User, spelled: str
 ) -> FunctionRecord:
     function = await relay.function(checked(spelled, "function id"))
-    check_access(function, user)
-    allowed = endpoint.registration.allowed_functions
-    if allowed is not None and function.id not in allowed:
-        message = (
-            f"Endpoint {endpoint.id} does not run function {function.id}: its administrator "
-            "allows a list of functions only (see its allowed_functions)."
-        )
-        raise Refusal(403, codes.FUNCTION_NOT_PERMITTED, message)
+    access.check_calls(function, user)
+    access.check_runs(function, endpoint)
     return function
 
 
-def _payload(call: str | bytes) -> bytes:
+def _check_queue(endpoint: EndpointRecord, waiting: int, count: int, depth: int) -> None:
+    if count > depth:
+        message = (
+            f"This relay keeps {depth} unfinished tasks for one endpoint; a request of {count} "
+            "never fits. Submit fewer tasks in one request."
+        )
+        raise Refusal(422, codes.QUEUE_FULL, message)
+    if waiting + count > depth:
+        message = (
+            f"Endpoint {endpoint.id} has {waiting} unfinished tasks, and this relay keeps {depth} "
+            "for one endpoint. Try again when some have ended."
+        )
+        raise Refusal(429, codes.QUEUE_FULL, message, retry_after_s=QUEUE_RETRY_S)
+
+
+def _payload(call: str | bytes | Uploaded, most: int) -> tuple[bytes, Blob | None]:
+    if isinstance(call, Uploaded):
+        return b"", Blob(checked(call.blob_id, "blob id"), call.size, call.sha256)
     try:
         payload = call if isinstance(call, bytes) else call.encode()
     except UnicodeEncodeError:
         message = "A task's payload is not valid Unicode."
         raise Refusal(422, codes.INVALID_REQUEST, message) from None
-    if len(payload) > limits.PAYLOAD:
+    if MOST_INLINE < len(payload) <= most:
         message = (
-            f"The serialized arguments of a task have {len(payload)} bytes; at most "
-            f"{limits.PAYLOAD} are accepted. Pass large data through a file or an object store."
+            f"The serialized arguments of a task have {len(payload)} bytes; more than "
+            f"{MOST_INLINE} are to be uploaded first (POST {BLOBS_PATH})."
         )
         raise Refusal(413, codes.TASK_PAYLOAD_TOO_LARGE, message)
-    return payload
+    if len(payload) > most:
+        message = (
+            f"The serialized arguments of a task have {len(payload)} bytes; at most "
+            f"{most} are accepted. Pass large data through a file or an object store."
+        )
+        raise Refusal(413, codes.TASK_PAYLOAD_TOO_LARGE, message)
+    return payload, None
 
 
 async def _group(relay: Relay, user: User, body: Submit[Any]) -> str:
@@ -129,7 +178,7 @@ async def _group(relay: Relay, user: User, body: Submit[Any]) -> str:
         return new_id()
     group_id = checked(body.task_group_id, "task group id")
     owner = await relay.group_owners.get(group_id)
-    if owner is not None and owner != user.id:
+    if owner is not None and not access.reads_task(owner, user):
         raise _not_your_group(group_id)
     return group_id
 
@@ -149,7 +198,7 @@ def _submission(
 ) -> Submission:
     options = _canonical(body.user_endpoint_config or {}, "user_endpoint_config")
     runtime = _canonical(body.user_runtime or {}, "user_runtime")
-    identity = canonical([relay.provider.identity(user)])
+    identity = canonical(relay.provider.identity_set(user))
     if len(options) + len(runtime) + len(identity) + _GRANT_BYTES > limits.START_PACKET:
         message = (
             f"user_endpoint_config and user_runtime have {len(options) + len(runtime)} bytes "
@@ -171,7 +220,10 @@ def _submission(
             _canonical(specification, "resource_specification") if specification else b""
         ),
         result_serializers=_serializers(body.result_serializers or []),
-        tasks=tuple(NewTask(new_id(), *each) for each in wanted.payloads),
+        tasks=tuple(
+            NewTask(task_id, *each)
+            for task_id, each in zip(new_ids(len(wanted.payloads)), wanted.payloads, strict=True)
+        ),
         at=time.time(),
     )
 
@@ -199,9 +251,11 @@ def _submitted(relay: Relay, submission: Submission, wanted: _Checked) -> events
             wanted.functions[task.function_id].size,
             submission.group_id,
             task.payload if relay.hub.keeps_payload(len(task.payload)) else None,
-            len(task.payload),
+            task.size,
             submission.resource_specification,
             submission.result_serializers,
+            owner=submission.owner,
+            blob=task.blob,
         )
         for task in submission.tasks
     )

@@ -1,19 +1,36 @@
 """Tasks and task groups: status, results, cancel."""
 
-import time
-from typing import Any
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Final
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from mep.wire import codes, limits
-from mep.wire.rest import BatchStatus, TaskIds, TaskStatus
-from mep_cloud.delivery import events
+from mep.wire.rest import (
+    TASKS_PAGE,
+    BatchStatus,
+    ListedTasks,
+    TaskIds,
+    TaskRecord,
+    TaskStatus,
+    Uploaded,
+    result_path,
+)
+from mep.wire.strategies import as_text
+from mep.wire.tasks import Blob, Failure
+from mep_cloud.delivery.state import Call
 from mep_cloud.errors import Refusal
 from mep_cloud.ids import checked
 from mep_cloud.relay import Relay
-from mep_cloud.rest.bodies import answer, decoded, relay_of, user_of, wants_msgpack
+from mep_cloud.rest.bodies import answer, decoded, number, relay_of, user_of, wants_msgpack
 from mep_cloud.store.records import StoredTask
+
+TEXT_BYTES: Final = 2 * limits.PAYLOAD
+"""Bytes of large results in one JSON answer, which is made in memory."""
 
 
 async def status(request: Request) -> Response:
@@ -24,23 +41,104 @@ async def status(request: Request) -> Response:
     task = (await relay.store.tasks.get([task_id], user.id)).get(task_id)
     if task is None:
         raise Refusal(404, codes.TASK_NOT_FOUND, _unknown(task_id))
-    return answer(request, _status(relay, task, binary=wants_msgpack(request)))
+    call = (await _calls(relay, [task])).get(task_id)
+    binary = wants_msgpack(request)
+    if not binary:
+        task = await with_result(relay, task)
+    return answer(request, _status(task, call, binary=binary))
+
+
+async def record(request: Request) -> Response:
+    """``GET /v3/tasks/{id}``: all that the relay knows of a task, but for payload and result."""
+    user = await user_of(request)
+    relay = relay_of(request)
+    task_id = checked(request.path_params["id"], "task id")
+    task = (await relay.store.tasks.get([task_id], user.id)).get(task_id)
+    if task is None:
+        raise Refusal(404, codes.TASK_NOT_FOUND, _unknown(task_id))
+    origin = await relay.store.tasks.origin(task_id)
+    call = (await _calls(relay, [task])).get(task_id)
+    told = TaskRecord(
+        task_id=task_id,
+        status=task.outcome or (call.state if call else "running"),
+        transitions=_transitions(task, call),
+        function_uuid=origin.function_id,
+        function_name=origin.function_name,
+        endpoint_id=origin.endpoint_id,
+        user_endpoint_id=origin.user_endpoint_id,
+        task_group_id=origin.group_id,
+        payload_bytes=origin.payload_size,
+        result_bytes=task.result_size,
+        resource_specification=(
+            msgspec.json.decode(origin.resource_specification)
+            if origin.resource_specification
+            else None
+        ),
+        failure_code=task.failure.code if task.failure else None,
+        failure_message=task.failure.message if task.failure else None,
+    )
+    return answer(request, told)
+
+
+async def listing(request: Request) -> Response:
+    """``GET /v3/tasks?task_group_id=&limit=``: one's own, the newest task groups first."""
+    user = await user_of(request)
+    relay = relay_of(request)
+    limit = number(request, "limit", 20, TASKS_PAGE)
+    group_id = request.query_params.get("task_group_id")
+    if group_id is not None:
+        group_id = checked(group_id, "task group id")
+    found = await relay.store.tasks.newest(user.id, group_id, limit)
+    live = relay.hub.delivery.task_state
+    shown = [
+        each
+        if each.status
+        else msgspec.structs.replace(each, status=live(each.task_id) or "running")
+        for each in found
+    ]
+    return answer(request, ListedTasks(shown))
 
 
 async def batch_status(request: Request) -> Response:
     """``POST /v2/batch_status``: an id that is not one of the caller's tasks has failed."""
     user = await user_of(request)
     relay = relay_of(request)
-    task_ids = _ids(await decoded(request, TaskIds))
+    task_ids = _ids(relay, await decoded(request, TaskIds))
     stored = await relay.store.tasks.get(list(task_ids.values()), user.id)
+    calls = await _calls(relay, stored.values())
     binary = wants_msgpack(request)
     results: dict[str, TaskStatus[Any]] = {}
+    room = TEXT_BYTES
     for spelled, task_id in task_ids.items():
         task = stored.get(task_id)
-        results[spelled] = (
-            _not_found(task_id) if task is None else _status(relay, task, binary=binary)
-        )
+        if task is None:
+            results[spelled] = _not_found(task_id)
+            continue
+        if task.blob is not None and not binary:
+            if task.blob.size > room and room < TEXT_BYTES:
+                results[spelled] = _for_another_time(task)
+                continue
+            room -= task.blob.size
+            task = await with_result(relay, task)
+        results[spelled] = _status(task, calls.get(task_id), binary=binary)
     return answer(request, BatchStatus(results))
+
+
+async def with_result(relay: Relay, task: StoredTask) -> StoredTask:
+    """The task with its large result in memory, for clients that do not download; or failed, where
+    it is too large for that.
+    """
+    if task.blob is None:
+        return task
+    if task.blob.size > TEXT_BYTES:
+        message = (
+            f"The result has {task.blob.size} bytes, too many for this request; download it from "
+            f"{result_path(task.task_id)}."
+        )
+        failure = Failure(codes.RESULT_TOO_LARGE, message)
+        return replace(task, outcome="failed", failure=failure, blob=None)
+    path = await relay.blobs.path(task.blob)
+    return replace(task, result=await asyncio.to_thread(path.read_bytes), blob=None)
 
 
 async def group(request: Request) -> Response:
@@ -65,11 +163,9 @@ async def cancel(request: Request) -> Response:
     """
     user = await user_of(request)
     relay = relay_of(request)
-    task_ids = _ids(await decoded(request, TaskIds))
+    task_ids = _ids(relay, await decoded(request, TaskIds))
     owned = await relay.store.tasks.owned(list(task_ids.values()), user.id)
-    running = tuple(each for each in owned if relay.hub.delivery.task_state(each) is not None)
-    await relay.store.tasks.request_cancel(running, time.time())
-    relay.hub.apply(events.CancelRequested(running))
+    running = await relay.cancel(list(owned))
     answers = {
         spelled: ("cancelling" if task_id in running else "ended")
         if task_id in owned
@@ -79,40 +175,64 @@ async def cancel(request: Request) -> Response:
     return answer(request, {"tasks": answers})
 
 
-def _ids(body: TaskIds) -> dict[str, str]:
+def _ids(relay: Relay, body: TaskIds) -> dict[str, str]:
     """Each id as the client spelled it, and in its canonical spelling."""
-    if len(body.task_ids) > limits.SUBMIT_TASKS:
-        message = f"A request names at most {limits.SUBMIT_TASKS} tasks."
+    most = relay.settings.limits.submit_tasks
+    if len(body.task_ids) > most:
+        message = f"A request names at most {most} tasks."
         raise Refusal(422, codes.INVALID_REQUEST, message)
     return {spelled: checked(spelled, "task id") for spelled in body.task_ids}
 
 
-def _status(relay: Relay, task: StoredTask, *, binary: bool) -> TaskStatus[Any]:
-    details = {
-        "task_transitions": {
-            name: moment
-            for name, moment in (
-                ("created", task.created),
-                ("dispatched", task.dispatched),
-                ("began", task.began),
-                ("ended", task.ended),
-            )
-            if moment is not None
-        }
+def _transitions(task: StoredTask, call: Call | None) -> dict[str, float]:
+    """Epoch seconds of every step that the task has taken so far, in the order of a task's life.
+
+    What has not ended is known from memory: `call`.
+    """
+    live = call or Call("", "", 0, "", None, 0)
+    steps = {
+        "created": task.created,
+        "dispatched": task.dispatched or live.dispatched,
+        "waiting-for-nodes": task.waited or live.waited,
+        "cancel-requested": task.cancel_requested,
+        "began": task.began or live.running,
+        "ended": task.ended,
     }
+    return {name: moment for name, moment in steps.items() if moment}
+
+
+def _for_another_time(task: StoredTask) -> TaskStatus[Any]:
+    """Large results exceed one answer: the client asks again for what is said to be pending."""
+    return TaskStatus(task.task_id, "running", details={"task_transitions": {}})
+
+
+async def _calls(relay: Relay, tasks: Iterable[StoredTask]) -> dict[str, Call]:
+    """What is known in memory of those that have not ended."""
+    return await relay.cluster.calls([task.task_id for task in tasks if task.outcome is None])
+
+
+def _status(task: StoredTask, call: Call | None, *, binary: bool) -> TaskStatus[Any]:
+    details = {"task_transitions": _transitions(task, call)}
     if task.outcome is None:
-        state = relay.hub.delivery.task_state(task.task_id)
-        return TaskStatus(task.task_id, state or "running", details=details)
+        state = call.state if call else "running"
+        return TaskStatus(task.task_id, state, details=details)
     completed = str(task.ended)
     if task.outcome == "success":
-        result = task.result if binary else task.result.decode("utf-8", "replace")
+        result: bytes | str | None = None
+        if task.blob is None:
+            result = task.result if binary else as_text(task.result)
         return TaskStatus(
-            task.task_id, "success", result=result, completion_t=completed, details=details
+            task.task_id,
+            "success",
+            result=result,
+            completion_t=completed,
+            details=details,
+            result_blob=_uploaded(task.blob),
         )
     failure = task.failure
     payload: bytes | str | None = None
     if task.result:
-        payload = task.result if binary else task.result.decode("utf-8", "replace")
+        payload = task.result if binary else as_text(task.result)
     return TaskStatus(
         task.task_id,
         "failed",
@@ -121,7 +241,12 @@ def _status(relay: Relay, task: StoredTask, *, binary: bool) -> TaskStatus[Any]:
         details=details,
         failure_code=failure.code if failure else None,
         exception_payload=payload,
+        result_blob=_uploaded(task.blob),
     )
+
+
+def _uploaded(blob: Blob | None) -> Uploaded | None:
+    return None if blob is None else Uploaded(blob.id, blob.size, blob.sha256)
 
 
 def _not_found(task_id: str) -> TaskStatus[Any]:

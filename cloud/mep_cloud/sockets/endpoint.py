@@ -2,13 +2,14 @@
 
 from starlette.websockets import WebSocket
 
-from mep.wire import PROTOCOL, codes, limits, to_endpoint
+from mep.wire import PROTOCOL, codes, to_endpoint
 from mep.wire.codec import WireError
 from mep_cloud.auth import bearer, digest, not_valid
 from mep_cloud.delivery import events
 from mep_cloud.errors import Refusal
 from mep_cloud.outbox import Outbox
 from mep_cloud.relay import Relay
+from mep_cloud.sockets.pipe import handed_on
 from mep_cloud.sockets.session import check_protocol, converse, deny, messages, relay_of
 
 
@@ -17,11 +18,14 @@ async def endpoint_link(websocket: WebSocket) -> None:
     relay = relay_of(websocket)
     try:
         token = digest(bearer(websocket.headers.get("authorization")))
-        user_endpoint_id = await relay.store.starts.bearer(token)
-        if user_endpoint_id is None:
+        speaker = await relay.store.starts.speaker(token)
+        if speaker is None:
             raise not_valid()
     except Refusal as refusal:
         await deny(websocket, refusal)
+        return
+    endpoint_id, user_endpoint_id = speaker
+    if await handed_on(websocket, relay, endpoint_id):
         return
     await websocket.accept()
     outbox = Outbox(websocket, to_endpoint.Goodbye)
@@ -53,7 +57,9 @@ class _Session:
         if activated is None:
             raise not_valid()
         endpoint_id, nonce = activated
-        self._outbox.put(to_endpoint.Welcome(PROTOCOL, limits.PAYLOAD))
+        settings = self._relay.settings
+        welcome = to_endpoint.Welcome(PROTOCOL, settings.limits.result, settings.inline)
+        self._outbox.put(welcome)
         self._hub.apply(
             events.EndpointOpened(
                 self._connection,
@@ -66,7 +72,21 @@ class _Session:
         )
 
     async def receive(self, message: to_endpoint.FromEndpoint) -> None:
+        if isinstance(message, to_endpoint.Results):
+            message = await self._with_blobs(message)
         self._hub.apply(_event(self._connection, message))
+
+    async def _with_blobs(self, message: to_endpoint.Results) -> to_endpoint.Results:
+        """Without results that name what was not uploaded; the endpoint is told."""
+        blobs = {each.task_id: each.blob for each in message.results if each.blob is not None}
+        if not blobs:
+            return message
+        missing = blobs.keys() - await self._relay.store.blobs.present(blobs)
+        if missing:
+            self._outbox.put(to_endpoint.BlobsMissing(tuple(missing)))
+        return to_endpoint.Results(
+            tuple(each for each in message.results if each.task_id not in missing)
+        )
 
     def close(self) -> None:
         self._hub.detach(self._connection)

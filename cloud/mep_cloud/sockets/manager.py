@@ -11,6 +11,7 @@ from mep_cloud.delivery import events
 from mep_cloud.errors import Refusal
 from mep_cloud.outbox import Outbox
 from mep_cloud.relay import Relay
+from mep_cloud.sockets.pipe import handed_on
 from mep_cloud.sockets.session import check_protocol, converse, deny, messages, relay_of
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ async def manager_link(websocket: WebSocket) -> None:
     except Refusal as refusal:
         await deny(websocket, refusal)
         return
+    if await handed_on(websocket, relay, endpoint_id):
+        return
     await websocket.accept()
     outbox = Outbox(websocket, to_manager.Goodbye)
     session = _Session(relay, endpoint_id, outbox)
@@ -40,6 +43,9 @@ async def manager_link(websocket: WebSocket) -> None:
 class _Session:
     def __init__(self, relay: Relay, endpoint_id: str, outbox: Outbox) -> None:
         self._hub = relay.hub
+        self._cluster = relay.cluster
+        self._presences = relay.presences
+        self._greeted = False
         self._endpoint_id = endpoint_id
         self._outbox = outbox
         self._connection = relay.hub.attach(outbox)
@@ -56,18 +62,28 @@ class _Session:
             )
         self._outbox.put(to_manager.Welcome(PROTOCOL, HEARTBEAT_S))
         self._hub.apply(events.ManagerOpened(self._connection, self._endpoint_id))
+        self._cluster.site_changed(self._endpoint_id)
+        self._greeted = True
+        self._presences.arrived(
+            self._endpoint_id, message.version, message.python, message.hostname
+        )
         log.info(
             "manager of endpoint %s connected from %.255r", self._endpoint_id, message.hostname
         )
 
     async def receive(self, message: to_manager.FromManager) -> None:
+        self._presences.heard(self._endpoint_id)
         if event := _event(self._connection, message):
             self._hub.apply(event)
+            self._cluster.site_changed(self._endpoint_id)
 
     def close(self) -> None:
         self._hub.detach(self._connection)
         log.info("manager of endpoint %s disconnected", self._endpoint_id)
         self._hub.apply(events.ManagerClosed(self._connection))
+        self._cluster.site_changed(self._endpoint_id)
+        if self._greeted and not self._hub.delivery.site_online(self._endpoint_id)[0]:
+            self._presences.left(self._endpoint_id)
 
 
 def _event(connection: int, message: to_manager.FromManager) -> events.Event | None:

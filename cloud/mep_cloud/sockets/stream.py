@@ -23,17 +23,19 @@ async def sdk_stream(websocket: WebSocket) -> None:
     """One connection of an SDK."""
     relay = relay_of(websocket)
     try:
-        user = await relay.gatekeeper.user(websocket.headers.get("authorization"))
+        user, login = await relay.gatekeeper.session(websocket.headers.get("authorization"))
     except Refusal as refusal:
         await deny(websocket, refusal)
         return
     await websocket.accept()
     outbox = Outbox(websocket, to_sdk.Goodbye)
     session = _Session(relay, user, outbox)
+    relay.streams.opened(login, outbox)
     try:
         peer = messages(websocket, to_sdk.from_sdk)
         await converse(outbox, peer, session.hello, session.receive)
     finally:
+        relay.streams.closed(login, outbox)
         session.close()
 
 

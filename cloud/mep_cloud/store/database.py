@@ -1,63 +1,149 @@
-"""SQLite behind two doors: ``write`` (one thread, group commit) and ``read`` (a few threads)."""
+"""The database behind two doors: ``write`` (one thread, group commit) and ``read`` (a few)."""
 
 import asyncio
-import sqlite3
+import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import URL, Connection, Engine, inspect
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from mep_cloud.errors import StoreError
-from mep_cloud.store import schema
+from mep_cloud.store import migrate
+from mep_cloud.store.engines import (
+    lock_migrations,
+    lock_serving,
+    notifications,
+    postgresql_engine,
+    sqlite_engine,
+)
 from mep_cloud.store.writer import Writer
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 READERS: Final = 3
-_BUSY_S: Final = 30
-"""The command line writes to the same file while the relay serves."""
+PATIENCE_S: Final = 30.0
+"""Seconds that a database server has to come up beside the relay."""
+RETRY_S: Final = 0.5
+
+
+class Unreachable(StoreError):
+    """The server does not answer, or not yet."""
 
 
 class Database:
-    """One SQLite file: WAL, ``synchronous=FULL``, foreign keys enforced."""
+    """One SQLite file (a path) or one PostgreSQL database (a URL)."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, where: Path | URL) -> None:
+        self._where = where
         self._writer: Writer | None = None
         self._engines: list[Engine] = []
         self._reader: Engine | None = None
         self._threads: ThreadPoolExecutor | None = None
+        self.lost: asyncio.Future[str] | None = None
+        """Done, with the reason, when an open database can no longer be written."""
+        self.shared = False
+        """Other processes serve it too."""
+
+    @property
+    def name(self) -> str:
+        """For messages; without a password."""
+        if isinstance(self._where, Path):
+            return str(self._where)
+        return self._where.set(drivername="postgresql", password=None).render_as_string()
 
     def create(self) -> None:
-        """Create all tables in a new file, readable by its owner alone."""
-        self._path.touch(mode=0o600, exist_ok=False)
-        engine = self._engine(writable=True)
+        """Create all tables in a new file, readable by its owner alone, or in an empty database.
+
+        Raises:
+            StoreError: there are tables already; nothing was touched.
+        """
+        if isinstance(self._where, Path):
+            self._where.touch(mode=0o600, exist_ok=False)
+        self._migrate(new=True)
+
+    def migrate(self) -> list[str]:
+        """Bring the tables up to date; the changes that were made.
+
+        Another process that does the same is waited for.
+
+        Raises:
+            StoreError: it cannot be opened, or was used by a newer version.
+        """
+        return self._migrate(new=False)
+
+    def missing(self) -> list[str]:
+        """The changes that :meth:`migrate` would make.
+
+        Raises:
+            StoreError: it cannot be opened, or was used by a newer version.
+        """
+        engine = self._engine(writable=False)
         try:
-            schema.metadata.create_all(engine)
+            with engine.connect() as connection:
+                return migrate.missing(connection)
+        except SQLAlchemyError as error:
+            raise self._unusable(error) from error
         finally:
             engine.dispose()
 
-    def open(self) -> None:
-        """Start the writer thread and the reader threads.
+    async def reachable(self) -> None:
+        """Wait a bounded time for a PostgreSQL server that does not answer yet.
 
         Raises:
-            StoreError: the file is missing, damaged or not writable.
+            StoreError: it did not; or something else is wrong with the database.
         """
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                self.missing()
+            except Unreachable as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("waiting for the database: %s", error)
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
+
+    def open(self, *, serve: Literal["alone", "shared"] | None = None) -> None:
+        """Start the writer thread and the reader threads.
+
+        Args:
+            serve: ``alone`` refuses when another process serves the PostgreSQL database, and
+                keeps others out until this one closes it or dies; ``shared`` does so with a
+                process that serves alone.
+
+        Raises:
+            StoreError: the database is missing, damaged, not writable, or of another version.
+        """
+        if wanted := self.missing():
+            raise StoreError(
+                f"The database {self.name} was made by an older version: {', '.join(wanted)} "
+                "missing. Make a backup, then run `mep-relay migrate`."
+            )
         writer, self._reader = self._engine(writable=True), self._engine(writable=False)
         self._engines = [writer, self._reader]
         try:
-            with writer.begin() as connection:
-                connection.execute(select(schema.settings)).all()
+            connection = writer.connect()
+            if serve is not None:
+                lock_serving(connection, shared=serve == "shared")
+                self.shared = serve == "shared"
         except SQLAlchemyError as error:
-            raise StoreError(f"The database {self._path} cannot be used: {error}") from error
-        self._writer = Writer(writer)
+            raise self._unusable(error) from error
+        self._writer = Writer(connection, self._lose)
+        self.lost = asyncio.get_running_loop().create_future()
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
 
     async def close(self) -> None:
-        """Commit what is queued and close the file."""
+        """Commit what is queued and close the database."""
         if self._writer is not None:
             await self._writer.close()
             self._writer = None
@@ -65,6 +151,16 @@ class Database:
             self._threads.shutdown()
         for engine in self._engines:
             engine.dispose()
+
+    async def notifications(self, channel: str) -> "AsyncConnection":
+        """A connection that hears what is told on `channel`; whoever asks closes it.
+
+        Raises:
+            StoreError: it cannot be had.
+        """
+        if isinstance(self._where, Path):
+            raise StoreError("SQLite tells nobody.")
+        return await notifications(self._where, channel)
 
     def write(self, operation: Callable[[Connection], T]) -> asyncio.Future[T]:
         """Run `operation` in a transaction; the future is done when it is on disk."""
@@ -79,30 +175,39 @@ class Database:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, _with_connection, self._reader, query)
 
+    def _migrate(self, *, new: bool) -> list[str]:
+        engine = self._engine(writable=True)
+        try:
+            with engine.begin() as connection:
+                lock_migrations(connection)
+                if new and inspect(connection).get_table_names():
+                    raise StoreError(
+                        f"The database {self.name} is not empty, so no relay is set up in it."
+                    )
+                return migrate.upgrade(connection)
+        except SQLAlchemyError as error:
+            raise self._unusable(error) from error
+        finally:
+            engine.dispose()
+
+    def _lose(self, reason: str) -> None:
+        if self.lost is not None and not self.lost.done():
+            self.lost.set_result(reason)
+
+    def _unusable(self, error: SQLAlchemyError) -> StoreError:
+        told = str(error.orig if isinstance(error, DBAPIError) else error)
+        reason = "; ".join(line.strip() for line in told.splitlines() if line.strip())
+        network = isinstance(error, OperationalError) and isinstance(self._where, URL)
+        kind = Unreachable if network else StoreError
+        return kind(f"The database {self.name} cannot be used: {reason}")
+
     def _engine(self, *, writable: bool) -> Engine:
-        engine = create_engine(
-            URL.create("sqlite", database=str(self._path)),
-            connect_args={"timeout": _BUSY_S, "check_same_thread": False},
-            pool_size=READERS + 1,
-        )
-        begin = "BEGIN IMMEDIATE" if writable else "BEGIN"
-
-        @event.listens_for(engine, "connect")
-        def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
-            # The driver's own implicit BEGIN would come after the first SELECT.
-            connection.isolation_level = None
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA foreign_keys=ON")
-            connection.execute("PRAGMA cache_size=-65536")
-            if not writable:
-                connection.execute("PRAGMA query_only=ON")
-
-        @event.listens_for(engine, "begin")
-        def _begin(connection: Connection) -> None:
-            connection.exec_driver_sql(begin)
-
-        return engine
+        size = READERS + 1
+        if isinstance(self._where, Path):
+            if not self._where.exists():
+                raise StoreError(f"The database {self.name} is missing; restore it from a backup.")
+            return sqlite_engine(self._where, writable=writable, pool_size=size)
+        return postgresql_engine(self._where, writable=writable, pool_size=size)
 
 
 def _with_connection(engine: Engine, query: Callable[[Connection], T]) -> T:

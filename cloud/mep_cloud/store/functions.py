@@ -1,6 +1,8 @@
 """Registered functions."""
 
-from sqlalchemy import insert, select, update
+from collections.abc import Collection
+
+from sqlalchemy import insert, or_, select, update
 
 from mep_cloud.store.database import Database
 from mep_cloud.store.records import FunctionRecord
@@ -33,6 +35,33 @@ class Functions:
         """The packed body, of a deleted function too."""
         query = select(functions.c.body).where(functions.c.id == function_id)
         return await self._database.read(lambda c: bytes(c.execute(query).scalar_one()))
+
+    async def search(
+        self, owner: str, groups: Collection[str], words: Collection[str], offset: int, limit: int
+    ) -> list[FunctionRecord]:
+        """Functions that every one of `words` is in, by name or description, newest first.
+
+        Only `owner`'s own, those of `groups`, and public ones. Letter case does not count.
+        """
+        seen = [functions.c.owner == owner, functions.c.public.is_(True)]
+        if groups:
+            seen.append(functions.c.group_id.in_(groups))
+        matches = [
+            or_(
+                functions.c.name.icontains(word, autoescape=True),
+                functions.c.description.icontains(word, autoescape=True),
+            )
+            for word in words
+        ]
+        query = (
+            select(*_COLUMNS)
+            .where(or_(*seen), functions.c.deleted.is_(None), *matches)
+            .order_by(functions.c.created.desc(), functions.c.id)
+            .offset(offset)
+            .limit(limit)
+        )
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return [FunctionRecord(*row) for row in rows]
 
     async def remove(self, function_id: str, at: float) -> None:
         """Delete a function: it takes no new tasks."""

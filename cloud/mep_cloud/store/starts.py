@@ -51,13 +51,20 @@ class Starts:
 
     async def bearer(self, digest: bytes) -> str | None:
         """The user endpoint that a token may speak for; None: unknown or revoked."""
+        speaker = await self.speaker(digest)
+        return None if speaker is None else speaker[1]
+
+    async def speaker(self, digest: bytes) -> tuple[str, str] | None:
+        """Endpoint and user endpoint that a token may speak for; None: unknown or revoked."""
         query = (
-            select(start_tokens.c.user_endpoint_id)
+            select(user_endpoints.c.endpoint_id, user_endpoints.c.id)
+            .select_from(start_tokens)
             .join(user_endpoints, start_tokens.c.user_endpoint_id == user_endpoints.c.id)
             .join(endpoints, user_endpoints.c.endpoint_id == endpoints.c.id)
             .where(start_tokens.c.hash == digest, endpoints.c.deleted.is_(None))
         )
-        return await self._database.read(lambda connection: connection.scalar(query))
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        return None if row is None else (row.endpoint_id, row.id)
 
     async def activate(self, digest: bytes) -> tuple[str, str] | None:
         """Let a token connect: endpoint id, and the nonce of its grant.

@@ -1,25 +1,95 @@
 """Statements over tasks, and their rows as the package's records."""
 
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, insert, null, select, update
-from sqlalchemy.dialects import sqlite
+import msgspec
+from sqlalchemy import (
+    Connection,
+    Table,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    null,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import UpdateBase
 
-from mep.wire.tasks import Failure, Result
+from mep.wire.codec import encode
+from mep.wire.tasks import Blob, Failure, Result
+from mep_cloud.store.prepared import Prepared
 from mep_cloud.store.records import Ending, StoredTask, Submission
-from mep_cloud.store.schema import submits, task_groups, tasks, user_endpoints
+from mep_cloud.store.schema import (
+    expired_tasks,
+    functions,
+    submits,
+    task_groups,
+    tasks,
+    user_endpoints,
+)
+
+PLAUSIBLE_S: Final = 3600.0
+"""A node's clock may differ so much from the relay's; retention allows for it."""
+
+
+REPEATABLE_S: Final = 24 * 3600
+"""How long a repeated submit gets its first answer."""
+
+
+def unless_there(table: Table) -> dict[str, UpdateBase]:
+    """Statements that insert a row if there is none with its key, by name of the dialect."""
+    return {
+        "sqlite": sqlite.insert(table).on_conflict_do_nothing(),
+        "postgresql": postgresql.insert(table).on_conflict_do_nothing(),
+    }
+
+
+def _unless_recent(insert: sqlite.Insert | postgresql.Insert) -> UpdateBase:
+    """A submit's answer, unless the one of the same name may still be repeated."""
+    return insert.on_conflict_do_update(
+        index_elements=[submits.c.owner, submits.c.request_id],
+        set_={"answer": insert.excluded.answer, "created": insert.excluded.created},
+        where=submits.c.created < insert.excluded.created - literal_column(str(REPEATABLE_S)),
+    )
+
 
 # Built once: building a statement costs as much as running it.
-INSERT_GROUP = sqlite.insert(task_groups).on_conflict_do_nothing()
+INSERT_GROUP = Prepared(unless_there(task_groups), ("id", "owner", "created"))
 GROUP_OWNER = select(task_groups.c.owner).where(task_groups.c.id == bindparam("group"))
-INSERT_USER_ENDPOINT = sqlite.insert(user_endpoints).on_conflict_do_nothing()
-INSERT_TASKS = insert(tasks)
-INSERT_SUBMIT = insert(submits)
+INSERT_USER_ENDPOINT = Prepared(
+    unless_there(user_endpoints), ("id", "endpoint_id", "user_id", "options", "runtime", "created")
+)
+INSERT_TASKS = Prepared(
+    insert(tasks),
+    (
+        "task_id",
+        "group_id",
+        "owner",
+        "function_id",
+        "user_endpoint_id",
+        "payload",
+        "payload_size",
+        "resource_specification",
+        "result_serializers",
+        "created",
+        "acknowledged",
+        "payload_blob",
+    ),
+)
+INSERT_SUBMIT = Prepared(
+    {
+        "sqlite": _unless_recent(sqlite.insert(submits)),
+        "postgresql": _unless_recent(postgresql.insert(submits)),
+    },
+    ("owner", "request_id", "answer", "created"),
+)
 SUBMIT_ANSWER = select(submits.c.answer).where(
     submits.c.owner == bindparam("owner"), submits.c.request_id == bindparam("request_id")
 )
-FORGET_SUBMITS = delete(submits).where(submits.c.created < bindparam("before"))
-END = (
+END = Prepared(
     update(tasks)
     .where(tasks.c.task_id == bindparam("id"), tasks.c.outcome.is_(None))
     .values(
@@ -31,18 +101,37 @@ END = (
         failure_message=bindparam("message_"),
         failure_traceback=bindparam("traceback_"),
         dispatched=bindparam("dispatched_"),
+        waited=bindparam("waited_"),
         began=bindparam("began_"),
         ended=bindparam("ended_"),
+        result_blob=bindparam("blob_"),
     )
 )
-ACKNOWLEDGE = (
+ACKNOWLEDGE = Prepared(
     update(tasks)
     .where(tasks.c.task_id == bindparam("id"), tasks.c.owner == bindparam("owner_"))
-    .values(acknowledged=True)
+    .values(acknowledged=true())
+)
+LAST_PLACES = (
+    select(func.max(tasks.c.result_seq)).where(
+        tasks.c.outcome.is_not(None), tasks.c.acknowledged.is_(False)
+    ),
+    select(func.max(expired_tasks.c.result_seq)).where(expired_tasks.c.result_seq.is_not(None)),
 )
 REQUEST_CANCEL = (
     update(tasks).where(tasks.c.task_id == bindparam("id")).values(cancel_requested=bindparam("at"))
 )
+
+
+def last_readable(connection: Connection) -> int:
+    """The highest place of a result that a stream may read; new ones must come after it.
+
+    What was acknowledged is not read again, and there may be millions.
+    """
+    last = 0
+    for query in LAST_PLACES:
+        last = max(last, connection.scalar(query) or 0)
+    return last
 
 
 STATUS_COLUMNS = (
@@ -56,7 +145,29 @@ STATUS_COLUMNS = (
     tasks.c.failure_code,
     tasks.c.failure_message,
     tasks.c.failure_traceback,
+    tasks.c.waited,
+    tasks.c.cancel_requested,
+    tasks.c.result_blob,
 )
+
+LISTED = (
+    select(
+        tasks.c.task_id,
+        func.coalesce(tasks.c.outcome, ""),
+        tasks.c.function_id,
+        functions.c.name,
+        user_endpoints.c.endpoint_id,
+        tasks.c.group_id,
+        tasks.c.created,
+        tasks.c.ended,
+        tasks.c.failure_code,
+    )
+    .select_from(tasks)
+    .join(functions, tasks.c.function_id == functions.c.id)
+    .join(user_endpoints, tasks.c.user_endpoint_id == user_endpoints.c.id)
+    .order_by(tasks.c.seq.desc())
+)
+"""The fields of :class:`mep.wire.rest.ListedTask`."""
 
 
 def user_endpoint_row(submission: Submission) -> dict[str, Any]:
@@ -82,11 +193,12 @@ def task_rows(submission: Submission) -> list[dict[str, Any]]:
             "function_id": task.function_id,
             "user_endpoint_id": submission.user_endpoint_id,
             "payload": task.payload,
-            "payload_size": len(task.payload),
+            "payload_size": task.size,
             "resource_specification": submission.resource_specification,
             "result_serializers": serializers,
             "created": submission.at,
             "acknowledged": False,
+            "payload_blob": encoded(task.blob),
         }
         for task in submission.tasks
     ]
@@ -104,9 +216,29 @@ def ending_row(ending: Ending) -> dict[str, Any]:
         "message_": failure.message if failure else None,
         "traceback_": failure.traceback if failure else None,
         "dispatched_": ending.dispatched or None,
+        "waited_": ending.waited or None,
         "began_": result.began or None,
-        "ended_": result.ended or ending.at,
+        "ended_": _ended(result.ended, ending.at),
+        "blob_": encoded(result.blob),
     }
+
+
+def encoded(blob: Blob | None) -> bytes | None:
+    """A blob as its column has it."""
+    return None if blob is None else encode(blob)
+
+
+def decoded(column: bytes | None) -> Blob | None:
+    """The blob in a column."""
+    return None if column is None else _blob.decode(column)
+
+
+_blob: Final = msgspec.msgpack.Decoder(Blob)
+
+
+def _ended(said: float, at: float) -> float:
+    """When the task ended: the word of the node, unless its clock is wrong."""
+    return said if abs(said - at) <= PLAUSIBLE_S else at
 
 
 def _as_failure(row: Any) -> Failure | None:
@@ -124,6 +256,7 @@ def as_result(row: Any) -> Result:
         _as_failure(row),
         row.began or 0.0,
         row.ended or 0.0,
+        decoded(row.result_blob),
     )
 
 
@@ -138,6 +271,9 @@ def as_stored(row: Any) -> StoredTask:
         row.outcome,
         row.result or b"",
         _as_failure(row),
+        row.waited,
+        row.cancel_requested,
+        decoded(row.result_blob),
     )
 
 

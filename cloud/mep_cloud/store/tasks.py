@@ -1,53 +1,47 @@
 """Tasks from their submission to the acknowledgement of their result."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import (
-    Connection,
-    Select,
-    case,
-    func,
-    literal,
-    null,
-    select,
-)
+from sqlalchemy import Connection, Select, select
 
-from mep.wire import limits
+from mep.wire.rest import ListedTask
 from mep_cloud.errors import GroupTaken
+from mep_cloud.memory import Seen
+from mep_cloud.store import task_queries as queries
+from mep_cloud.store.blobs import attach, free, keep
 from mep_cloud.store.database import Database
+from mep_cloud.store.processes import shared_places, tell
 from mep_cloud.store.records import (
     Delivered,
     Ending,
+    News,
     StoredTask,
     Submission,
+    TaskOrigin,
     UnfinishedTask,
 )
-from mep_cloud.store.schema import functions, task_groups, tasks, user_endpoints
+from mep_cloud.store.schema import task_groups, tasks
 from mep_cloud.store.task_rows import (
     ACKNOWLEDGE,
     END,
-    FORGET_SUBMITS,
     GROUP_OWNER,
     INSERT_GROUP,
     INSERT_SUBMIT,
     INSERT_TASKS,
     INSERT_USER_ENDPOINT,
     REQUEST_CANCEL,
-    STATUS_COLUMNS,
     SUBMIT_ANSWER,
-    as_result,
-    as_stored,
     ending_row,
-    serializers,
+    last_readable,
     task_rows,
     user_endpoint_row,
 )
+from mep_cloud.store.webhooks import INSERT_NEWS, rows_of
 
-REPEATABLE_S: Final = 24 * 3600
-"""How long a repeated submit gets its first answer."""
-_CHUNK: Final = 500
-"""Ids in one IN list."""
+_KNOWN_ROWS: Final = 10_000
+"""Task groups and user endpoints that are remembered to be there; none is ever removed."""
 
 
 class Tasks:
@@ -56,6 +50,7 @@ class Tasks:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._last_seq: int | None = None  # touched by the writer thread alone
+        self._known: Seen[tuple[str, str, str]] = Seen(_KNOWN_ROWS)
 
     async def group_owner(self, group_id: str) -> str | None:
         """User id of a task group's owner; None when there is no such group."""
@@ -70,8 +65,8 @@ class Tasks:
 
         return await self._database.write(operation)
 
-    async def submit(self, submission: Submission) -> bytes | None:
-        """Make a submission durable, all of it or nothing.
+    async def submit(self, submission: Submission, notes: Sequence[str] = ()) -> bytes | None:
+        """Make a submission durable, all of it or nothing, and tell other processes `notes` of it.
 
         Returns:
             None; or the answer that a submission of the same `request_id` was given before, and
@@ -79,36 +74,76 @@ class Tasks:
 
         Raises:
             GroupTaken: the task group became somebody else's in the meantime.
+            BlobGone: an upload that a task refers to is not there.
         """
         rows = task_rows(submission)
+        parents = (submission.group_id, submission.owner, submission.user_endpoint_id)
+        known = parents in self._known
+        blobs = {task.task_id: task.blob for task in submission.tasks if task.blob is not None}
 
         def operation(connection: Connection) -> bytes | None:
             if (earlier := _earlier_answer(connection, submission)) is not None:
                 return earlier
-            owner = _group_of(connection, submission.group_id, submission.owner, submission.at)
-            if owner != submission.owner:
-                raise GroupTaken(submission.group_id)
-            connection.execute(INSERT_USER_ENDPOINT, user_endpoint_row(submission))
-            connection.execute(INSERT_TASKS, rows)
+            if not known:
+                _make_parents(connection, submission)
+            if blobs:
+                attach(connection, submission.owner, blobs)
+            INSERT_TASKS.run(connection, rows)
+            tell(connection, notes)
             return None
 
-        return await self._database.write(operation)
+        earlier = await self._database.write(operation)
+        if earlier is None:
+            self._known.add(parents)
+        return earlier
 
-    async def end(self, endings: Sequence[Ending]) -> list[int]:
-        """Make results durable; their places in the order of commits, aligned with `endings`."""
+    async def end(
+        self, endings: Sequence[Ending], news: Sequence[News] = (), notes: Sequence[str] = ()
+    ) -> list[int]:
+        """Make results durable, and the news of them that webhooks are to get.
+
+        Args:
+            endings: how tasks ended.
+            news: for webhooks.
+            notes: for other processes.
+
+        Returns:
+            Places in the order of commits, aligned with `endings`.
+
+        Raises:
+            BlobGone: an upload that a result refers to is not there.
+        """
         rows = [ending_row(ending) for ending in endings]
+        told = rows_of(news)
+        blobs = {each.result.task_id: each.result.blob for each in endings if each.result.blob}
+        unneeded = [each.arguments for each in endings if each.arguments is not None]
 
         def operation(connection: Connection) -> list[int]:
-            if self._last_seq is None:
-                query = select(func.coalesce(func.max(tasks.c.result_seq), 0))
-                self._last_seq = connection.execute(query).scalar_one()
-            for row in rows:
-                self._last_seq += 1
-                row["seq_"] = self._last_seq
-            connection.execute(END, rows)
+            for place, row in enumerate(rows, self._first_place(connection, len(rows))):
+                row["seq_"] = place
+            END.run(connection, rows)
+            keep(connection, blobs)
+            free(connection, unneeded, endings[0].at)
+            if told:
+                connection.execute(INSERT_NEWS, told)
+            tell(connection, notes)
             return [row["seq_"] for row in rows]
 
         return await self._database.write(operation)
+
+    def _first_place(self, connection: Connection, count: int) -> int:
+        """The first of so many places in the order of commits. Called by the writer thread."""
+        if self._database.shared:
+            return shared_places(connection, count)
+        first = self._begin_places(connection) + 1
+        self._last_seq = first + count - 1
+        return first
+
+    def _begin_places(self, connection: Connection) -> int:
+        """The last place of those before. Called by the writer thread."""
+        if self._last_seq is None:
+            self._last_seq = last_readable(connection)
+        return self._last_seq
 
     async def request_cancel(self, task_ids: Sequence[str], at: float) -> None:
         """Remember that these tasks are no longer wanted."""
@@ -121,44 +156,43 @@ class Tasks:
         """The owners have these results: pairs of task id and owner."""
         rows = [{"id": task_id, "owner_": owner} for task_id, owner in received]
         if rows:
-            await self._database.write(lambda c: c.execute(ACKNOWLEDGE, rows))
+            await self._database.write(lambda c: ACKNOWLEDGE.run(c, rows))
 
-    async def count_unfinished(self) -> int:
-        """How many tasks have not ended."""
-        query = select(func.count()).where(tasks.c.outcome.is_(None))
-        return await self._database.read(lambda connection: connection.scalar(query) or 0)
+    async def begin(self) -> None:
+        """The one process of a relay begins: new results come after all that streams may read.
 
-    async def unfinished(self, keep_payload: int) -> list[UnfinishedTask]:
-        """All tasks that have not ended, in the order of submission.
+        Later, what a stream has read may be acknowledged, and its place be given away again.
+        """
+        await self._database.write(self._begin_places)
+
+    async def count_unfinished(self, endpoint_id: str | None = None) -> int:
+        """How many tasks have not ended, of one endpoint or of all."""
+        return await self._database.read(partial(queries.count_unfinished, endpoint_id=endpoint_id))
+
+    async def unfinished(
+        self,
+        keep_payload: int,
+        *,
+        endpoint_ids: Sequence[str] | None = None,
+        task_ids: Sequence[str] | None = None,
+    ) -> list[UnfinishedTask]:
+        """Tasks that have not ended, in the order of submission: all, or those of these ids.
 
         Payloads of more than `keep_payload` bytes stay on disk.
         """
-        payload = case((tasks.c.payload_size <= keep_payload, tasks.c.payload), else_=null())
-        query = (
-            select(
-                tasks.c.task_id,
-                tasks.c.function_id,
-                functions.c.size,
-                tasks.c.group_id,
-                user_endpoints.c.endpoint_id,
-                tasks.c.user_endpoint_id,
-                payload,
-                tasks.c.payload_size,
-                tasks.c.resource_specification,
-                tasks.c.result_serializers,
-                tasks.c.cancel_requested.is_not(None),
+        return await self._database.read(
+            partial(
+                queries.unfinished,
+                keep_payload=keep_payload,
+                endpoint_ids=endpoint_ids,
+                task_ids=task_ids,
             )
-            .select_from(tasks)
-            .join(functions, tasks.c.function_id == functions.c.id)
-            .join(user_endpoints, tasks.c.user_endpoint_id == user_endpoints.c.id)
-            .where(tasks.c.outcome.is_(None))
-            .order_by(tasks.c.seq)
         )
-        rows = await self._database.read(lambda connection: connection.execute(query).all())
-        return [
-            UnfinishedTask(*row[:9], serializers(row.result_serializers), bool(row[10]))
-            for row in rows
-        ]
+
+    async def unended(self, task_ids: Sequence[str]) -> set[str]:
+        """Which of these tasks have not ended."""
+        query = select(tasks.c.task_id).where(tasks.c.outcome.is_(None))
+        return {row.task_id for row in await self._select(query, task_ids)}
 
     async def payloads(self, task_ids: Sequence[str]) -> dict[str, bytes]:
         """Arguments of unfinished tasks; one that has ended meanwhile is left out."""
@@ -167,19 +201,30 @@ class Tasks:
         return {row.task_id: row.payload for row in rows}
 
     async def get(self, task_ids: Sequence[str], owner: str) -> dict[str, StoredTask]:
-        """The tasks of `owner` among `task_ids`."""
-        query = select(*STATUS_COLUMNS).where(tasks.c.owner == owner)
-        return {row.task_id: as_stored(row) for row in await self._select(query, task_ids)}
+        """The tasks of `owner` among `task_ids`; those whose results were dropped have failed."""
+        return await self._database.read(partial(queries.stored, task_ids=task_ids, owner=owner))
+
+    async def origin(self, task_id: str) -> TaskOrigin:
+        """What a task that exists was made of."""
+        return await self._database.read(partial(queries.origin, task_id=task_id))
 
     async def owned(self, task_ids: Sequence[str], owner: str) -> set[str]:
         """Which of these tasks are `owner`'s."""
         query = select(tasks.c.task_id).where(tasks.c.owner == owner)
         return {row.task_id for row in await self._select(query, task_ids)}
 
+    async def newest(self, owner: str, group_id: str | None, most: int) -> list[ListedTask]:
+        """The newest tasks of a group, or of the newest groups, of `owner`.
+
+        The status of one that has not ended is empty.
+        """
+        return await self._database.read(
+            partial(queries.newest, owner=owner, group_id=group_id, most=most)
+        )
+
     async def of_group(self, group_id: str) -> list[str]:
-        """Task ids of a group, in the order of submission."""
-        query = select(tasks.c.task_id).where(tasks.c.group_id == group_id).order_by(tasks.c.seq)
-        return await self._database.read(lambda c: list(c.scalars(query)))
+        """Task ids of a group, in the order of submission; those with dropped results first."""
+        return await self._database.read(partial(queries.of_group, group_id=group_id))
 
     async def unacknowledged(self, group_id: str, after: int) -> tuple[list[Delivered], bool]:
         """The next batch of results of a group that nobody has acknowledged.
@@ -191,59 +236,34 @@ class Tasks:
         Returns:
             At most a link frame's worth, in the order of commits; and whether there may be more.
         """
-        query = (
-            select(tasks.c.result_seq, *STATUS_COLUMNS)
-            .where(
-                tasks.c.group_id == literal(group_id),
-                tasks.c.outcome.is_not(None),
-                tasks.c.acknowledged.is_(False),
-                tasks.c.result_seq > after,
-            )
-            .order_by(tasks.c.result_seq)
-            .limit(limits.BATCH_TASKS)
+        return await self._database.read(
+            partial(queries.unacknowledged, group_id=group_id, after=after)
         )
 
-        def page(connection: Connection) -> tuple[list[Delivered], bool]:
-            batch: list[Delivered] = []
-            size = 0
-            for row in connection.execute(query):
-                batch.append(Delivered(row.result_seq, as_result(row)))
-                size += len(row.result)
-                if size >= limits.BATCH_BYTES:
-                    return batch, True
-            return batch, len(batch) == limits.BATCH_TASKS
-
-        return await self._database.read(page)
-
     async def _select(self, query: Select[Any], task_ids: Sequence[str]) -> list[Any]:
-        def chunks(connection: Connection) -> list[Any]:
-            rows: list[Any] = []
-            for chunk in _chunks(task_ids):
-                rows.extend(connection.execute(query.where(tasks.c.task_id.in_(chunk))))
-            return rows
-
-        return await self._database.read(chunks)
+        return await self._database.read(partial(queries.selected, query=query, task_ids=task_ids))
 
 
 def _earlier_answer(connection: Connection, submission: Submission) -> bytes | None:
     """What a submission of the same name was answered; this one's is kept where there was none."""
     if submission.request_id is None:
         return None
-    connection.execute(FORGET_SUBMITS, {"before": submission.at - REPEATABLE_S})
     key = {"owner": submission.owner, "request_id": submission.request_id}
-    earlier: bytes | None = connection.execute(SUBMIT_ANSWER, key).scalar()
-    if earlier is None:
-        row = {**key, "answer": submission.answer, "created": submission.at}
-        connection.execute(INSERT_SUBMIT, row)
-    return earlier
+    row = {**key, "answer": submission.answer, "created": submission.at}
+    if INSERT_SUBMIT.run(connection, [row]):
+        return None
+    return bytes(connection.execute(SUBMIT_ANSWER, key).scalar_one())
+
+
+def _make_parents(connection: Connection, submission: Submission) -> None:
+    """The rows that tasks refer to."""
+    owner = _group_of(connection, submission.group_id, submission.owner, submission.at)
+    if owner != submission.owner:
+        raise GroupTaken(submission.group_id)
+    INSERT_USER_ENDPOINT.run(connection, [user_endpoint_row(submission)])
 
 
 def _group_of(connection: Connection, group_id: str, owner: str, at: float) -> str:
     """Owner of a task group, which is `owner` if it was nobody's."""
-    connection.execute(INSERT_GROUP, {"id": group_id, "owner": owner, "created": at})
+    INSERT_GROUP.run(connection, [{"id": group_id, "owner": owner, "created": at}])
     return str(connection.execute(GROUP_OWNER, {"group": group_id}).scalar_one())
-
-
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for at in range(0, len(ids), _CHUNK):
-        yield ids[at : at + _CHUNK]

@@ -1,13 +1,23 @@
 """People, service clients, tokens, and the relay's few settings."""
 
-from typing import Any
+import json
+import time
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any, Final
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, insert, or_, select, union, update
+from sqlalchemy.exc import IntegrityError
 
-from mep_cloud.errors import StoreError
+from mep_cloud.errors import IdentityTaken, StoreError
+from mep_cloud.identity.person import Person, group_id
 from mep_cloud.store.database import Database
 from mep_cloud.store.records import TokenOwner, User
-from mep_cloud.store.schema import settings, tokens, users
+from mep_cloud.store.schema import group_members, groups, settings, tokens, users
+
+_COLUMNS: Final = tuple(field for field in User.__dataclass_fields__ if field in users.columns)
+_TOLD: Final = ("username", "name", "email", "organization", "identity_set", "claimed_groups")
+"""Columns that follow the word of somebody's provider."""
 
 
 class Users:
@@ -38,14 +48,87 @@ class Users:
             taken = select(users.c.id).where(users.c.username == user.username)
             if connection.execute(taken).first() is not None:
                 raise StoreError(f"There is a user {user.username} already.")
-            row = {field: getattr(user, field) for field in User.__dataclass_fields__}
+            row = {field: getattr(user, field) for field in _COLUMNS}
             connection.execute(insert(users).values(**row, client_secret_hash=client_secret_hash))
+
+        await self._database.write(operation)
+
+    async def know(self, person: Person) -> User:
+        """The user that somebody of another provider is here, as that now tells of them.
+
+        Raises:
+            IdentityTaken: their user name or an id of theirs is somebody else's at this relay.
+        """
+        told = _told(person)
+        query = select(users).where(users.c.id == person.id)
+
+        def unchanged(connection: Connection) -> User | None:
+            row: Any = connection.execute(query).first()
+            if row is None or row.provider != person.provider:
+                return None
+            if any(getattr(row, column) != told[column] for column in _TOLD):
+                return None
+            return replace(as_user(row), groups=_groups_of(connection, row))
+
+        def operation(connection: Connection) -> User:
+            _check_own(connection, person)
+            change = update(users).where(users.c.id == person.id).values(**told)
+            if connection.execute(change).rowcount == 0:
+                new = {"id": person.id, "provider": person.provider, "created": time.time()}
+                connection.execute(insert(users).values(**new, **told, is_admin=False))
+            row = connection.execute(query).one()
+            return replace(as_user(row), groups=_groups_of(connection, row))
+
+        known = await self._database.read(unchanged)
+        if known is not None:
+            return known
+        try:
+            return await self._database.write(operation)
+        except IntegrityError:
+            # Another process came to know the same person in between.
+            return await self._database.write(operation)
+
+    async def among(self, ids: Collection[str], names: Collection[str]) -> list[User]:
+        """The users of these ids, or of these names."""
+        query = select(users).where(or_(users.c.id.in_(ids), users.c.username.in_(names)))
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return [as_user(row) for row in rows]
+
+    async def every(self) -> list[User]:
+        """Everybody, by name."""
+        query = select(users).order_by(users.c.username)
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return [as_user(row) for row in rows]
+
+    async def make_admin(self, user_id: str, *, admin: bool) -> None:
+        """Let somebody administer the relay, or no more."""
+        change = update(users).where(users.c.id == user_id).values(is_admin=admin)
+        await self._database.write(lambda connection: connection.execute(change))
+
+    async def rename(self, user_id: str, username: str) -> None:
+        """Free a user name for somebody else.
+
+        Raises:
+            StoreError: the new one is taken.
+        """
+
+        def operation(connection: Connection) -> None:
+            taken = select(users.c.id).where(users.c.username == username)
+            if connection.execute(taken).first() is not None:
+                raise StoreError(f"There is a user {username} already.")
+            connection.execute(update(users).where(users.c.id == user_id).values(username=username))
 
         await self._database.write(operation)
 
     async def by_username(self, username: str) -> User | None:
         """The user of that name."""
         query = select(users).where(users.c.username == username)
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        return None if row is None else as_user(row)
+
+    async def find(self, name: str) -> User | None:
+        """The user of that id or name."""
+        query = select(users).where(or_(users.c.id == name, users.c.username == name))
         row = await self._database.read(lambda connection: connection.execute(query).first())
         return None if row is None else as_user(row)
 
@@ -65,6 +148,7 @@ class Users:
         label: str,
         created: float,
         expires: float | None,
+        signed_in: float | None = None,
     ) -> None:
         """Store the hash of a person's token."""
         row = {
@@ -73,30 +157,91 @@ class Users:
             "label": label,
             "created": created,
             "expires": expires,
+            "kind": "access",
+            "signed_in": signed_in,
         }
         await self._database.write(lambda c: c.execute(insert(tokens).values(**row)))
 
     async def token_owner(self, digest: bytes) -> TokenOwner | None:
         """Whom a token speaks for; None when it was never given out or is revoked."""
         query = (
-            select(tokens.c.user_id, tokens.c.endpoint_id, tokens.c.expires, users)
+            select(
+                tokens.c.user_id,
+                tokens.c.endpoint_id,
+                tokens.c.expires,
+                tokens.c.family,
+                tokens.c.signed_in,
+                users,
+            )
             .select_from(tokens.outerjoin(users))
-            .where(tokens.c.hash == digest)
+            .where(tokens.c.hash == digest, tokens.c.kind == "access")
         )
-        row = await self._database.read(lambda connection: connection.execute(query).first())
-        if row is None:
-            return None
-        user = None if row.user_id is None else as_user(row)
-        return TokenOwner(user, row.endpoint_id, row.expires)
 
-    async def revoke(self, digest: bytes) -> bool:
-        """Forget a token; False when there is none."""
-        operation = delete(tokens).where(tokens.c.hash == digest)
-        return await self._database.write(lambda c: c.execute(operation).rowcount > 0)
+        def look_up(connection: Connection) -> TokenOwner | None:
+            row = connection.execute(query).first()
+            if row is None:
+                return None
+            if row.user_id is None:
+                return TokenOwner(None, row.endpoint_id, row.expires)
+            return TokenOwner(
+                replace(as_user(row), groups=_groups_of(connection, row), signed_in=row.signed_in),
+                None,
+                row.expires,
+                row.family,
+            )
+
+        return await self._database.read(look_up)
 
 
 def as_user(row: Any) -> User:
     """The user in a row that holds the columns of ``users``."""
     return User(
-        row.id, row.username, row.name, row.email, row.organization, row.is_admin, row.created
+        row.id,
+        row.username,
+        row.name,
+        row.email,
+        row.organization,
+        row.is_admin,
+        row.created,
+        provider=row.provider,
+        identity_set=row.identity_set,
+        claimed=frozenset(json.loads(row.claimed_groups or "[]")),
     )
+
+
+def _groups_of(connection: Connection, row: Any) -> frozenset[str]:
+    """Ids of the relay's groups that somebody is in, and of those that their provider told."""
+    mine = select(group_members.c.group_id).where(group_members.c.user_id == row.id)
+    claimed = json.loads(row.claimed_groups or "[]")
+    return frozenset(connection.scalars(mine)) | {group_id(row.provider, name) for name in claimed}
+
+
+def _told(person: Person) -> dict[str, str]:
+    first = person.records[0]
+    return {
+        "username": person.username,
+        "name": first.get("name", ""),
+        "email": first.get("email", ""),
+        "organization": first.get("organization", ""),
+        "identity_set": person.identity_set(),
+        "claimed_groups": json.dumps(sorted(person.groups)),
+    }
+
+
+def _check_own(connection: Connection, person: Person) -> None:
+    """No provider speaks for the people or the groups of another, or of the relay itself."""
+    named = select(users.c.id).where(users.c.username == person.username, users.c.id != person.id)
+    if connection.execute(named).first() is not None:
+        raise IdentityTaken(
+            f"The user name {person.username} is another identity's at this relay. Its operator "
+            "frees it with `mep-relay user rename`."
+        )
+    ids = [each["id"] for each in person.records]
+    others = select(users.c.id).where(
+        users.c.id.in_(ids), users.c.provider.is_distinct_from(person.provider)
+    )
+    taken = union(others, select(groups.c.id).where(groups.c.id.in_(ids)))
+    if connection.execute(taken).first() is not None:
+        raise IdentityTaken(
+            f"An identity of {person.username} has the id of somebody else at this relay."
+        )

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from mep_cloud.errors import StoreError
 
@@ -35,10 +36,17 @@ class Writer:
 
     An operation is a function of the connection. It may be run again when a neighbour in the same
     transaction failed, so it must have no effect but on the database.
+
+    Args:
+        connection: the writer's own from now on; closed with it.
+        lost: called on the event loop when the database is gone. What was on its way may have been
+            committed or not, so nothing is tried again; whoever starts next reads what is there.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, connection: Connection, lost: Callable[[str], None]) -> None:
+        self._connection = connection
+        self._lost = lost
+        self._broken: str | None = None
         self._loop = asyncio.get_running_loop()
         self._jobs: deque[_Job] = deque()
         self._wake = threading.Condition()
@@ -55,6 +63,8 @@ class Writer:
         with self._wake:
             if self._closing:
                 raise StoreError("the relay is shutting down")
+            if self._broken is not None:
+                raise StoreError(self._broken)
             self._jobs.append(_Job(operation, future))
             self._wake.notify()
         return future
@@ -67,10 +77,11 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
-        with self._engine.connect() as connection:
+        with self._connection as connection:
             while jobs := self._next_batch():
                 self._execute(connection, jobs)
                 self._loop.call_soon_threadsafe(_resolve, jobs)
+                del jobs  # megabytes, perhaps, and the next may be long in coming
 
     def _next_batch(self) -> list[_Job]:
         with self._wake:
@@ -80,16 +91,31 @@ class Writer:
             return [self._jobs.popleft() for _ in range(count)]
 
     def _execute(self, connection: Connection, jobs: list[_Job]) -> None:
+        if self._broken is not None:
+            _fail(jobs, StoreError(self._broken))
+            return
         try:
             with connection.begin():
                 for job in jobs:
                     job.value = job.operation(connection)
         except Exception as error:  # noqa: BLE001 - handed to the caller through its future
+            if isinstance(error, DBAPIError) and error.connection_invalidated:
+                self._break(error)
             if len(jobs) == 1:
                 jobs[0].error = error
                 return
             for job in jobs:
                 self._execute(connection, [job])
+
+    def _break(self, error: DBAPIError) -> None:
+        with self._wake:
+            self._broken = f"the connection to the database was lost: {error.orig}"
+        self._loop.call_soon_threadsafe(self._lost, self._broken)
+
+
+def _fail(jobs: list[_Job], error: Exception) -> None:
+    for job in jobs:
+        job.error = error
 
 
 def _resolve(jobs: list[_Job]) -> None:

@@ -118,7 +118,7 @@ def test_start_waits_for_the_manager_and_its_warden() -> None:
     assert world.submit("a") == []
     assert world(e.ManagerOpened(MANAGER, SITE)) == []
     (start,) = world(e.WardenUp(MANAGER, "boot", ()))
-    assert start == i.SignStart(MANAGER, ALICE, "n1", "boot")
+    assert start == i.SignStart(MANAGER, ALICE, "n1", "boot", ("a",))
 
 
 def test_no_start_while_the_warden_says_that_it_runs() -> None:
@@ -161,7 +161,7 @@ def test_warden_restart_voids_the_start_under_way() -> None:
     world.submit("a")
     world(e.WardenDown(MANAGER))
     (start,) = world(e.WardenUp(MANAGER, "boot2", ()))
-    assert start == i.SignStart(MANAGER, ALICE, "n2", "boot2")
+    assert start == i.SignStart(MANAGER, ALICE, "n2", "boot2", ("a",))
 
 
 def test_manager_lost_during_a_start_whose_process_came_up() -> None:

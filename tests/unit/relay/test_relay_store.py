@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from furnished import ALICE, furnish
 from mep_cloud.auth import Gatekeeper, digest
 from mep_cloud.errors import GroupTaken, Refusal, StoreError
 from mep_cloud.memory import Memory
@@ -14,46 +15,40 @@ from mep_cloud.store import Store
 from mep_cloud.store.database import Database
 from mep_cloud.store.records import (
     Ending,
-    EndpointRecord,
-    FunctionRecord,
     NewTask,
     Submission,
+    TokenOwner,
     User,
 )
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy import URL, Connection, text
+from sqlalchemy.exc import IntegrityError, InternalError, OperationalError
 
 from mep.wire import limits
-from mep.wire.rest import RegisterEndpoint
 from mep.wire.tasks import Failure, Result
 
-ALICE = User("alice-id", "alice@relay.local", "", "", "", False, 1.0)
 BOB = User("bob-id", "bob@relay.local", "", "", "", False, 1.0)
 
 
+Where = Path | URL
+
+
 @asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[Store]:
+async def opened(where: Where) -> AsyncIterator[Store]:
     """A store with two users, an endpoint and a function."""
-    store = Store(path / "relay.sqlite3")
-    fresh = not (path / "relay.sqlite3").exists()
+    store = Store(where)
+    fresh = not where.exists() if isinstance(where, Path) else bool(store.missing())
     if fresh:
         store.create()
     async with store:
         if fresh:
-            await store.users.add(ALICE)
+            await furnish(store, link="mep_link")
             await store.users.add(BOB)
-            registration = RegisterEndpoint("site", multi_user=True)
-            await store.endpoints.add(
-                EndpointRecord("e", ALICE.id, registration, 1, 1.0), digest("link")
-            )
-            function = FunctionRecord("f", ALICE.id, "f", 4, None, False, None, None, "{}", 1.0)
-            await store.functions.add(function, b"body")
         yield store
 
 
-def run(path: Path, work: Callable[[Store], Awaitable[None]]) -> None:
+def run(where: Where, work: Callable[[Store], Awaitable[None]]) -> None:
     async def main() -> None:
-        async with opened(path) as store:
+        async with opened(where) as store:
             await work(store)
 
     asyncio.run(main())
@@ -64,7 +59,7 @@ def submission(*task_ids: str, owner: str = ALICE.id, group: str = "g") -> Submi
     return Submission(owner, group, "e", "uep", b"{}", b"{}", b"", ("11", "00"), tasks, 5.0)
 
 
-def test_a_submit_that_names_itself_is_taken_once(tmp_path: Path) -> None:
+def test_a_submit_that_names_itself_is_taken_once(where: Where) -> None:
     async def work(store: Store) -> None:
         first = replace(submission("t1"), request_id="r", answer=b"first")
         assert await store.tasks.submit(first) is None
@@ -78,16 +73,16 @@ def test_a_submit_that_names_itself_is_taken_once(tmp_path: Path) -> None:
         late = replace(submission("t4"), request_id="r", answer=b"late", at=5.0 + 86_401)
         assert await store.tasks.submit(late) is None
 
-    run(tmp_path, work)
+    run(where, work)
 
 
 def ending(task_id: str, payload: bytes = b"r") -> Ending:
     return Ending(Result(task_id, "success", payload, None, 6.0, 7.0), 5.5, 8.0)
 
 
-def test_one_failing_operation_does_not_touch_its_neighbours(tmp_path: Path) -> None:
+def test_one_failing_operation_does_not_touch_its_neighbours(where: Where) -> None:
     async def main() -> None:
-        database = Database(tmp_path / "db")
+        database = Database(where)
         database.create()
         database.open()
 
@@ -110,9 +105,9 @@ def test_one_failing_operation_does_not_touch_its_neighbours(tmp_path: Path) -> 
     asyncio.run(main())
 
 
-def test_writes_are_answered_in_order(tmp_path: Path) -> None:
+def test_writes_are_answered_in_order(where: Where) -> None:
     async def main() -> None:
-        database = Database(tmp_path / "db")
+        database = Database(where)
         database.create()
         database.open()
         order: list[int] = []
@@ -128,9 +123,9 @@ def test_writes_are_answered_in_order(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_closing_commits_what_was_submitted(tmp_path: Path) -> None:
+def test_closing_commits_what_was_submitted(where: Where) -> None:
     async def main() -> None:
-        async with opened(tmp_path) as store:
+        async with opened(where) as store:
             row = text("INSERT INTO settings VALUES (:key, '1')")
             futures = [
                 store._database.write(lambda c, key=key: c.execute(row, {"key": str(key)}).rowcount)
@@ -143,10 +138,10 @@ def test_closing_commits_what_was_submitted(tmp_path: Path) -> None:
     async def work(store: Store) -> None:
         assert len(await store.users.settings()) == 10
 
-    run(tmp_path, work)
+    run(where, work)
 
 
-def test_every_connection_is_durable(tmp_path: Path) -> None:
+def test_every_connection_to_sqlite_is_durable(tmp_path: Path) -> None:
     async def work(store: Store) -> None:
         for pragma, value in (("synchronous", 2), ("journal_mode", "wal"), ("foreign_keys", 1)):
             query = text(f"PRAGMA {pragma}")
@@ -154,16 +149,36 @@ def test_every_connection_is_durable(tmp_path: Path) -> None:
         with pytest.raises(OperationalError, match="readonly"):
             await store._database.read(lambda c: c.execute(text("DELETE FROM tasks")))
 
-    run(tmp_path, work)
+    run(tmp_path / "db", work)
+
+
+def test_every_connection_to_postgresql_is_durable(new_postgresql: Callable[[], URL]) -> None:
+    async def work(store: Store) -> None:
+        wanted = {"synchronous_commit": "on", "default_transaction_read_only": "off"}
+        for setting, value in wanted.items():
+            query = text(f"SHOW {setting}")
+            assert await store._database.write(lambda c, query=query: c.scalar(query)) == value
+        with pytest.raises(InternalError, match="read-only"):
+            await store._database.read(lambda c: c.execute(text("DELETE FROM tasks")))
+
+    run(new_postgresql(), work)
+
+
+def test_a_file_that_is_missing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "nothing")
+    for act in (store.missing, store.migrate):
+        with pytest.raises(StoreError, match="backup"):
+            act()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "relay.sqlite3").write_text("not a database at all" * 100)
     with pytest.raises(StoreError, match="cannot be used"):
-        run(tmp_path, lambda store: store.users.settings())
+        run(tmp_path / "relay.sqlite3", lambda store: store.users.settings())
 
 
-def test_a_task_ends_once(tmp_path: Path) -> None:
+def test_a_task_ends_once(where: Where) -> None:
     async def work(store: Store) -> None:
         await store.tasks.submit(submission("a", "b"))
         assert await store.tasks.end([ending("a", b"first")]) == [1]
@@ -175,10 +190,10 @@ def test_a_task_ends_once(tmp_path: Path) -> None:
         assert await store.tasks.get(["a"], BOB.id) == {}
         assert await store.tasks.payloads(["a", "b"]) == {}
 
-    run(tmp_path, work)
+    run(where, work)
 
 
-def test_unfinished_tasks_are_found_again_in_order(tmp_path: Path) -> None:
+def test_unfinished_tasks_are_found_again_in_order(where: Where) -> None:
     async def first(store: Store) -> None:
         await store.tasks.submit(submission("a", "bb", "c"))
         await store.tasks.end([ending("a")])
@@ -196,11 +211,27 @@ def test_unfinished_tasks_are_found_again_in_order(tmp_path: Path) -> None:
         assert await store.tasks.count_unfinished() == 2
         assert await store.tasks.end([ending("bb")]) == [2]  # the order of commits goes on
 
-    run(tmp_path, first)
-    run(tmp_path, second)
+    run(where, first)
+    run(where, second)
 
 
-def test_groups_belong_to_whoever_came_first(tmp_path: Path) -> None:
+def test_new_results_come_after_whatever_a_stream_may_still_read(where: Where) -> None:
+    async def first(store: Store) -> None:
+        await store.tasks.submit(submission("a", "b", "c", "d"))
+        assert await store.tasks.end([ending("a"), ending("b"), ending("c")]) == [1, 2, 3]
+        await store.tasks.acknowledge([("a", ALICE.id), ("b", ALICE.id)])
+        # The result of c is dropped before anybody fetched it.
+        await store.expiry.drop_results(100.0, 0)
+
+    async def second(store: Store) -> None:
+        assert [each.seq for each in (await store.tasks.unacknowledged("g", 0))[0]] == [3]
+        assert await store.tasks.end([ending("d")]) == [4]
+
+    run(where, first)
+    run(where, second)
+
+
+def test_groups_belong_to_whoever_came_first(where: Where) -> None:
     async def work(store: Store) -> None:
         assert await store.tasks.claim_group("g", ALICE.id, 1.0) == ALICE.id
         assert await store.tasks.claim_group("g", BOB.id, 1.0) == ALICE.id
@@ -210,10 +241,29 @@ def test_groups_belong_to_whoever_came_first(tmp_path: Path) -> None:
         assert await store.tasks.group_owner("g") == ALICE.id
         assert await store.tasks.group_owner("other") is None
 
-    run(tmp_path, work)
+    run(where, work)
 
 
-def test_unacknowledged_results_come_in_pages(tmp_path: Path) -> None:
+def test_a_place_that_a_stream_has_read_is_not_given_away_again(where: Where) -> None:
+    """What an earlier process left is read, and acknowledged, before the first new result."""
+
+    async def before(store: Store) -> None:
+        await store.tasks.submit(submission("a", "b", "c"))
+        await store.tasks.end([ending("a"), ending("b")])
+
+    async def after(store: Store) -> None:
+        await store.tasks.begin()
+        page, _ = await store.tasks.unacknowledged("g", 0)
+        await store.tasks.acknowledge([("a", ALICE.id), ("b", ALICE.id)])
+        await store.tasks.end([ending("c")])
+        following, _ = await store.tasks.unacknowledged("g", page[-1].seq)
+        assert [each.result.task_id for each in following] == ["c"]
+
+    run(where, before)
+    run(where, after)
+
+
+def test_unacknowledged_results_come_in_pages(where: Where) -> None:
     async def work(store: Store) -> None:
         ids = [f"t{number}" for number in range(limits.BATCH_TASKS + 2)]
         await store.tasks.submit(submission(*ids))
@@ -228,10 +278,10 @@ def test_unacknowledged_results_come_in_pages(tmp_path: Path) -> None:
         page, _ = await store.tasks.unacknowledged("g", limits.BATCH_TASKS)
         assert [each.result.task_id for each in page] == ["t0"]
 
-    run(tmp_path, work)
+    run(where, work)
 
 
-def test_pages_are_bounded_in_bytes(tmp_path: Path) -> None:
+def test_pages_are_bounded_in_bytes(where: Where) -> None:
     async def work(store: Store) -> None:
         await store.tasks.submit(submission("a", "b", "c"))
         big = bytes(limits.BATCH_BYTES // 2)
@@ -239,10 +289,10 @@ def test_pages_are_bounded_in_bytes(tmp_path: Path) -> None:
         page, more = await store.tasks.unacknowledged("g", 0)
         assert ([each.result.task_id for each in page], more) == (["a", "b"], True)
 
-    run(tmp_path, work)
+    run(where, work)
 
 
-def test_failures_are_kept_whole(tmp_path: Path) -> None:
+def test_failures_are_kept_whole(where: Where) -> None:
     async def work(store: Store) -> None:
         await store.tasks.submit(submission("a"))
         failure = Failure("USER_EXCEPTION", "division by zero", "Traceback...")
@@ -252,10 +302,25 @@ def test_failures_are_kept_whole(tmp_path: Path) -> None:
         assert page[0].result == result
         assert (await store.tasks.get(["a"], ALICE.id))["a"].dispatched is None
 
-    run(tmp_path, work)
+    run(where, work)
 
 
-def test_start_tokens(tmp_path: Path) -> None:
+def test_a_nul_in_a_text_does_no_harm(where: Where) -> None:
+    async def work(store: Store) -> None:
+        await store.tasks.submit(submission("a"))
+        failure = Failure("USER_EXCEPTION", "a\0b", "Trace\0back \u00e4")
+        result = Result("a", "failed", b"\0", failure, 1.0, 2.0)
+        await store.tasks.end([Ending(result, 0.0, 3.0)])
+        ((_, kept),) = (await store.tasks.get(["a"], ALICE.id)).items()
+        assert kept.result == b"\0"
+        assert kept.failure is not None
+        assert kept.failure.message in ("a\0b", "a\ufffdb")
+        assert kept.failure.traceback.endswith("back \u00e4")
+
+    run(where, work)
+
+
+def test_start_tokens(where: Where) -> None:
     async def work(store: Store) -> None:
         await store.tasks.submit(submission("a"))
         for name in ("one", "two", "three"):
@@ -267,23 +332,24 @@ def test_start_tokens(tmp_path: Path) -> None:
         assert await store.starts.bearer(digest("one")) is None
         assert await store.starts.activate(digest("one")) is None
         assert await store.starts.bearer(digest("three")) == "uep"
+        assert await store.starts.speaker(digest("three")) == ("e", "uep")
         await store.endpoints.remove("e", 2.0)
         assert await store.starts.bearer(digest("two")) is None
 
-    run(tmp_path, work)
+    run(where, work)
 
 
-def test_user_endpoint_record(tmp_path: Path) -> None:
+def test_user_endpoint_record(where: Where) -> None:
     async def work(store: Store) -> None:
         await store.tasks.submit(submission("a"))
         record = await store.starts.user_endpoint("uep")
         assert (record.endpoint_id, record.key_version, record.user) == ("e", 1, ALICE)
         assert (record.options, record.runtime) == (b"{}", b"{}")
 
-    run(tmp_path, work)
+    run(where, work)
 
 
-def test_usernames_are_unique(tmp_path: Path) -> None:
+def test_usernames_are_unique(where: Where) -> None:
     async def work(store: Store) -> None:
         with pytest.raises(StoreError, match="already"):
             await store.users.add(User("other", ALICE.username, "", "", "", True, 1.0))
@@ -291,7 +357,20 @@ def test_usernames_are_unique(tmp_path: Path) -> None:
         assert await store.users.by_username("nobody") is None
         assert await store.users.client(ALICE.id) is None
 
-    run(tmp_path, work)
+    run(where, work)
+
+
+class NobodyElse:
+    """There is no other identity provider."""
+
+    def knows(self, user: User) -> bool:
+        return user.provider is None
+
+    async def owner(self, token: str) -> TokenOwner | None:
+        return None
+
+
+NOBODY_ELSE = NobodyElse()
 
 
 class Clock:
@@ -302,44 +381,44 @@ class Clock:
         return self.now
 
 
-def test_a_token_expires_while_it_is_remembered(tmp_path: Path) -> None:
+def test_a_token_expires_while_it_is_remembered(where: Where) -> None:
     async def work(store: Store) -> None:
         clock = Clock()
-        gate = Gatekeeper(store, clock)
+        gate = Gatekeeper(store, NOBODY_ELSE, clock)
         await store.users.add_token(
-            digest("t"), user_id=ALICE.id, label="", created=0.0, expires=10.0
+            digest("mep_t"), user_id=ALICE.id, label="", created=0.0, expires=10.0
         )
-        assert await gate.user("Bearer t") == ALICE
-        assert await gate.user("bearer  t ") == ALICE
+        assert await gate.user("Bearer mep_t") == ALICE
+        assert await gate.user("bearer  mep_t ") == ALICE
         clock.now = 10.0
         with pytest.raises(Refusal) as caught:
-            await gate.user("Bearer t")
+            await gate.user("Bearer mep_t")
         assert caught.value.status == 401
 
-    run(tmp_path, work)
+    run(where, work)
 
 
-def test_a_revoked_token_is_forgotten_on_demand(tmp_path: Path) -> None:
+def test_a_revoked_token_is_forgotten_on_demand(where: Where) -> None:
     async def work(store: Store) -> None:
-        gate = Gatekeeper(store)
-        assert await gate.link_endpoint("Bearer link") == "e"
-        assert await store.users.revoke(digest("link"))
-        assert await gate.link_endpoint("Bearer link") == "e"
+        gate = Gatekeeper(store, NOBODY_ELSE)
+        assert await gate.link_endpoint("Bearer mep_link") == "e"
+        assert await store.sessions.revoke(digest("mep_link"), links=True)
+        assert await gate.link_endpoint("Bearer mep_link") == "e"
         gate.forget_all()
         with pytest.raises(Refusal):
-            await gate.link_endpoint("Bearer link")
+            await gate.link_endpoint("Bearer mep_link")
 
-    run(tmp_path, work)
+    run(where, work)
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic x", "x", "Bearer \udcff"])
-def test_no_bearer_token(tmp_path: Path, header: str | None) -> None:
+def test_no_bearer_token(where: Where, header: str | None) -> None:
     async def work(store: Store) -> None:
         with pytest.raises(Refusal) as caught:
-            await Gatekeeper(store).user(header)
+            await Gatekeeper(store, NOBODY_ELSE).user(header)
         assert caught.value.code == "USER_UNAUTHENTICATED"
 
-    run(tmp_path, work)
+    run(where, work)
 
 
 class Source:

@@ -1,6 +1,10 @@
 """One SDK stream: store first, then live; bounded; nothing lost or doubled in between."""
 
+import asyncio
+from typing import Any, cast
+
 from mep_cloud.delivery.streams import WINDOW_RESULTS, Stream
+from mep_cloud.publisher import Publisher, Subscriber
 from mep_cloud.store.records import Delivered
 
 from mep.wire import limits
@@ -92,3 +96,65 @@ def test_unsubscribed_groups_send_nothing() -> None:
     assert stream.take() == ()
     assert stream.read("g", [delivered(3)], more=False) == ()
     assert not stream.pending
+
+
+class Shelf:
+    """Results of one group in the order of commits, as the store has them."""
+
+    def __init__(self) -> None:
+        self.results: list[Delivered] = []
+
+    async def unacknowledged(self, _group_id: str, after: int) -> tuple[list[Delivered], bool]:
+        return [each for each in self.results if each.seq > after], False
+
+
+class Wire:
+    """An outbox that sends when the test says."""
+
+    def __init__(self) -> None:
+        self.items: list[Any] = []
+        self.sent: list[str] = []
+
+    def put(self, item: Any) -> None:
+        self.items.append(item)
+
+    async def send_all(self) -> None:
+        while self.items:
+            frame = await self.items.pop(0)()
+            if frame is not None:
+                self.sent += ids(frame.results)
+
+
+def test_a_result_of_another_process_is_not_passed_by_a_later_one_of_this() -> None:
+    """Its note may come after this process has committed the next."""
+
+    async def flow() -> None:
+        shelf, wire, publisher = Shelf(), Wire(), Publisher()
+        subscriber: Any = Subscriber(cast("Any", wire), cast("Any", shelf))
+        publisher.subscribe(subscriber, "g")
+        await wire.send_all()
+        for seq in (1, 2, 4):
+            shelf.results.append(delivered(seq))
+            if seq == 4:
+                shelf.results.insert(-1, delivered(3))
+            publisher.result("g", delivered(seq))
+            await wire.send_all()
+        publisher.elsewhere(["g", "not streamed"])
+        await wire.send_all()
+        assert wire.sent == ["t1", "t2", "t3", "t4"]
+
+    asyncio.run(flow())
+
+
+def test_a_group_that_another_process_wrote_to_is_read_again() -> None:
+    stream = live_stream()
+    stream.refresh("g")
+    stream.refresh("unknown")
+    stream.publish("g", delivered(2))
+    assert stream.take() == ()
+    assert stream.next_read() == ("g", 0)
+    stream.refresh("g")
+    assert ids(stream.read("g", [delivered(1), delivered(2)], more=False)) == ["t1", "t2"]
+    assert stream.next_read() == ("g", 2)
+    assert stream.read("g", [], more=False) == ()
+    assert stream.next_read() is None

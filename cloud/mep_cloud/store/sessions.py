@@ -1,0 +1,128 @@
+"""Access and refresh tokens: what one login led to is a family, and ends together."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from mep_cloud.ids import new_id
+from mep_cloud.store.database import Database
+from mep_cloud.store.records import Login, NewTokens
+from mep_cloud.store.schema import ended_tokens, tokens, users
+
+GRACE_S: Final = 60.0
+"""A refresh token that was exchanged may be so again for so long: the answer may have been lost,
+or two processes of one person came at once. Later, somebody has stolen it."""
+
+
+class Sessions:
+    """Repository of token families."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def open(self, login: Login, new: NewTokens, bounds: Mapping[str, float]) -> None:
+        """Store the first tokens of a login.
+
+        `bounds` are seconds after signing in at which logins of a provider end, by its id.
+        """
+
+        def operation(connection: Connection) -> None:
+            connection.execute(delete(tokens).where(tokens.c.expires < new.at))
+            end = _end(connection, login, bounds)
+            _insert(connection, _until(new, end), login, new_id())
+
+        await self._database.write(operation)
+
+    async def refresh(self, old: bytes, new: NewTokens, bounds: Mapping[str, float]) -> str | None:
+        """Exchange a refresh token for new tokens; `bounds` as above.
+
+        Returns:
+            The user's id. None: it is no valid one; or one that was exchanged long ago, and then
+            its whole family is revoked.
+        """
+
+        def operation(connection: Connection) -> str | None:
+            query = select(tokens).where(tokens.c.hash == old, tokens.c.kind == "refresh")
+            row: Any = connection.execute(query).first()
+            if row is None or row.expires <= new.at:
+                return None
+            if row.used is not None and new.at - row.used > GRACE_S:
+                connection.execute(delete(tokens).where(tokens.c.family == row.family))
+                return None
+            login = Login(row.user_id, row.signed_in)
+            end = _end(connection, login, bounds)
+            if end is not None and end <= new.at:
+                connection.execute(delete(tokens).where(tokens.c.family == row.family))
+                return None
+            used = update(tokens).where(tokens.c.hash == old, tokens.c.used.is_(None))
+            connection.execute(used.values(used=new.at))
+            _insert(connection, _until(new, end), login, row.family)
+            return str(row.user_id)
+
+        return await self._database.write(operation)
+
+    async def revoke(self, token: bytes, *, links: bool = False) -> set[bytes | str] | None:
+        """Forget a person's token, and all others of its login; with `links`, a manager's too.
+
+        Returns:
+            What identified the sessions that ended: the token's hash and the family's name. None
+            where there is no such token.
+        """
+
+        def operation(connection: Connection) -> set[bytes | str] | None:
+            query = select(tokens.c.family, tokens.c.user_id).where(tokens.c.hash == token)
+            row = connection.execute(query).first()
+            if row is None or (row.user_id is None and not links):
+                return None
+            connection.execute(delete(tokens).where(tokens.c.hash == token))
+            if row.family is None:
+                return {token}
+            connection.execute(delete(tokens).where(tokens.c.family == row.family))
+            return {token, row.family}
+
+        return await self._database.write(operation)
+
+    async def end(self, token: bytes, expires: float, at: float) -> None:
+        """Take a token of another issuer no more; it expires by itself at `expires`."""
+
+        def operation(connection: Connection) -> None:
+            connection.execute(delete(ended_tokens).where(ended_tokens.c.expires < at - GRACE_S))
+            connection.execute(delete(ended_tokens).where(ended_tokens.c.hash == token))
+            connection.execute(insert(ended_tokens).values(hash=token, expires=expires))
+
+        await self._database.write(operation)
+
+    async def is_ended(self, token: bytes) -> bool:
+        """Whether :meth:`end` was told of it."""
+        query = select(ended_tokens.c.hash).where(ended_tokens.c.hash == token)
+        return await self._database.read(lambda c: c.execute(query).first() is not None)
+
+
+def _end(connection: Connection, login: Login, bounds: Mapping[str, float]) -> float | None:
+    """When a login is over for good; None: it goes on while it is used."""
+    provider = connection.scalar(select(users.c.provider).where(users.c.id == login.user_id))
+    # A provider that is configured no more has no say, so what it vouched for is over.
+    return None if provider is None else login.signed_in + bounds.get(provider, 0.0)
+
+
+def _until(new: NewTokens, end: float | None) -> NewTokens:
+    if end is None:
+        return new
+    return replace(
+        new, expires=min(new.expires, end), refresh_expires=min(new.refresh_expires, end)
+    )
+
+
+def _insert(connection: Connection, new: NewTokens, login: Login, family: str) -> None:
+    common = {
+        "user_id": login.user_id,
+        "label": new.label,
+        "created": new.at,
+        "family": family,
+        "signed_in": login.signed_in,
+    }
+    access = {"hash": new.access, "kind": "access", "expires": new.expires}
+    refresh = {"hash": new.refresh, "kind": "refresh", "expires": new.refresh_expires}
+    connection.execute(insert(tokens), [common | access, common | refresh])

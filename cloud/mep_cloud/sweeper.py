@@ -1,0 +1,72 @@
+"""What time does, once a minute: tasks exceed their time-to-live, results their retention, and
+files that no task needs are removed.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from mep_cloud.blobs.keeper import Keeper
+from mep_cloud.delivery import events
+from mep_cloud.hub import Hub
+from mep_cloud.settings import Limits
+from mep_cloud.store import Store
+from mep_cloud.store.task_rows import PLAUSIBLE_S, REPEATABLE_S
+
+log = logging.getLogger(__name__)
+
+SWEEP_S: Final = 60.0
+
+
+class Sweeper:
+    """Ends, drops and forgets what is due."""
+
+    def __init__(
+        self,
+        store: Store,
+        hub: Hub,
+        bounds: Limits,
+        blobs: Keeper,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._blobs = blobs
+        self._store = store
+        self._hub = hub
+        self._bounds = bounds
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Sweep for ever. What fails is logged and tried again at the next turn."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                await self.sweep()
+            except Exception:
+                log.exception("the sweep could not be finished")
+
+    async def sweep(self) -> None:
+        """Do what is due now."""
+        now = self._clock()
+        await self._end_overdue(now - self._bounds.task_ttl_s)
+        await self._drop_results(now - self._bounds.result_retention_s - PLAUSIBLE_S)
+        while await self._store.expiry.forget(now - self._bounds.record_retention_s):
+            pass
+        while await self._store.expiry.forget_submits(now - REPEATABLE_S):
+            pass
+        await self._blobs.sweep()
+
+    async def _end_overdue(self, before: float) -> None:
+        after, more = 0, True
+        while more:
+            task_ids, visited = await self._store.expiry.overdue(before, after)
+            if task_ids:
+                self._hub.apply(events.TasksExpired(tuple(task_ids)))
+            after, more = visited.last, visited.more
+
+    async def _drop_results(self, before: float) -> None:
+        after, more = 0, True
+        while more:
+            visited = await self._store.expiry.drop_results(before, after)
+            after, more = visited.last, visited.more

@@ -1,0 +1,329 @@
+"""Time-to-live and retention over a real store, with a clock of the test's own."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from furnished import ALICE, furnish
+from mep_cloud.auth import Provider
+from mep_cloud.blobs.directory import Directory, NewFile
+from mep_cloud.blobs.keeper import Announced, Keeper
+from mep_cloud.delivery import events
+from mep_cloud.delivery.state import Call
+from mep_cloud.errors import BlobGone
+from mep_cloud.hub import Hub
+from mep_cloud.ids import new_ids
+from mep_cloud.settings import Blobs, Limits
+from mep_cloud.store import Store
+from mep_cloud.store import expiry as expiry_module
+from mep_cloud.store.blobs import Kind
+from mep_cloud.store.records import (
+    Ending,
+    NewTask,
+    StoredTask,
+    Submission,
+)
+from mep_cloud.sweeper import Sweeper
+
+from mep.wire.tasks import Blob, Result
+
+T0 = 1_000_000.0
+BOUNDS = Limits(task_ttl_s=100.0, result_retention_s=200.0, record_retention_s=10_000.0)
+LATE = 200.0 + 3600.0
+"""The retention, and what clocks of nodes may differ by."""
+
+
+class World:
+    """A store, a hub and a sweeper over one clock."""
+
+    def __init__(self, store: Store, directory: Directory) -> None:
+        self.now = T0
+        self.store = store
+        self.hub = Hub(store, b"m" * 32, Provider("p", "relay.local"), BOUNDS, lambda: self.now)
+        self.blobs = Keeper(store.blobs, directory, Blobs(keep_free=0), lambda: self.now)
+        self.sweeper = Sweeper(store, self.hub, BOUNDS, self.blobs, lambda: self.now)
+
+    async def submit(self, *task_ids: str, group: str = "g") -> None:
+        tasks = tuple(NewTask(task_id, "f", b"x") for task_id in task_ids)
+        await self.store.tasks.submit(
+            Submission(ALICE.id, group, "e", "uep", b"{}", b"{}", b"", (), tasks, self.now)
+        )
+        calls = tuple(Call(task_id, "f", 4, group, b"x", 1) for task_id in task_ids)
+        self.hub.apply(events.TasksSubmitted("e", "uep", calls))
+
+    async def end(self, *task_ids: str, ended: float = 0.0) -> None:
+        self.hub.apply(events.EndpointOpened(1, "e", "uep", "n", 0, task_ids))
+        results = tuple(Result(each, "success", b"r", None, 0.0, ended) for each in task_ids)
+        self.hub.apply(events.ResultsArrived(1, results))
+        await self.settled()
+        self.hub.apply(events.EndpointClosed(1))
+
+    async def settled(self) -> None:
+        """What the hub has begun is done."""
+        while self.hub._jobs:
+            await asyncio.wait(self.hub._jobs)
+
+    async def sweep(self, seconds: float) -> None:
+        self.now += seconds
+        await self.sweeper.sweep()
+        await self.settled()
+
+    async def status(self, task_id: str) -> StoredTask | None:
+        return (await self.store.tasks.get([task_id], ALICE.id)).get(task_id)
+
+    async def code(self, task_id: str) -> str:
+        task = await self.status(task_id)
+        assert task is not None
+        assert task.failure is not None
+        return task.failure.code
+
+
+def run(path: Path, work: Callable[[World], Awaitable[None]]) -> None:
+    async def main() -> None:
+        store = Store(path / "relay.sqlite3")
+        store.create()
+        async with store:
+            await furnish(store)
+            directory = Directory(path / "blobs")
+            directory.prepare()
+            await work(World(store, directory))
+
+    asyncio.run(main())
+
+
+def test_a_task_fails_when_its_time_is_over_and_not_before(tmp_path: Path) -> None:
+    async def work(world: World) -> None:
+        await world.submit("old")
+        world.now += 60
+        await world.submit("young")
+        await world.sweep(39)
+        assert world.hub.delivery.unfinished() == 2
+        await world.sweep(2)
+        assert await world.code("old") == "TASK_EXPIRED"
+        assert world.hub.delivery.task_state("young") is not None
+        await world.sweep(60)
+        assert await world.code("young") == "TASK_EXPIRED"
+        assert world.hub.delivery.unfinished() == 0
+
+    run(tmp_path, work)
+
+
+def test_a_result_lives_as_long_as_the_retention_fetched_or_not(tmp_path: Path) -> None:
+    async def work(world: World) -> None:
+        await world.submit("fetched", "unfetched")
+        await world.end("fetched", "unfetched")
+        await world.store.tasks.acknowledge([("fetched", ALICE.id)])
+        await world.sweep(LATE)
+        for task_id in ("fetched", "unfetched"):
+            task = await world.status(task_id)
+            assert task is not None
+            assert (task.outcome, task.result) == ("success", b"r")
+        await world.sweep(1)
+        for task_id in ("fetched", "unfetched"):
+            assert await world.code(task_id) == "RESULT_EXPIRED"
+        assert await world.store.tasks.of_group("g") == ["fetched", "unfetched"]
+        await world.sweep(10_000)
+        assert await world.status("fetched") is None
+        assert await world.store.tasks.of_group("g") == []
+
+    run(tmp_path, work)
+
+
+@pytest.mark.parametrize("clock", [1.0, T0 * 1e6])
+def test_a_wrong_clock_of_a_node_shortens_no_retention(tmp_path: Path, clock: float) -> None:
+    async def work(world: World) -> None:
+        await world.submit("t")
+        await world.end("t", ended=clock)
+        await world.sweep(LATE)
+        task = await world.status("t")
+        assert task is not None
+        assert task.result == b"r"
+        await world.sweep(1)
+        assert await world.code("t") == "RESULT_EXPIRED"
+
+    run(tmp_path, work)
+
+
+def test_streams_tell_what_nobody_fetched_in_the_order_of_commits(tmp_path: Path) -> None:
+    async def work(world: World) -> None:
+        await world.submit("a", "b", "c", "d")
+        await world.end("a", "b")
+        await world.store.tasks.acknowledge([("a", ALICE.id)])
+        world.now += LATE
+        # Committed after "b" is, but by its node's clock it ended an hour earlier.
+        await world.end("c", ended=world.now)
+        await world.end("d", ended=world.now - 3600)
+        await world.sweep(3601 - 3600)
+        batch, more = await world.store.tasks.unacknowledged("g", 0)
+        codes = [(each.result.task_id, each.result.failure is None) for each in batch]
+        assert codes == [("b", False), ("c", True), ("d", True)]
+        assert not more
+        await world.sweep(200)
+        batch, _ = await world.store.tasks.unacknowledged("g", 0)
+        codes = [(each.result.task_id, each.result.failure is None) for each in batch]
+        assert codes == [("b", False), ("c", True), ("d", False)]
+        assert [each.seq for each in batch] == sorted(each.seq for each in batch)
+
+    run(tmp_path, work)
+
+
+def test_large_numbers_are_swept_in_small_steps(
+    tmp_path: Path,
+) -> None:
+    async def work(world: World) -> None:
+        count = 3 * expiry_module.STEP + 7
+        names = [f"t{number}" for number in range(count)]
+        await world.submit(*names)
+        await world.store.tasks.end(
+            [Ending(Result(each, "success", b"r"), 0.0, T0) for each in names[::2]]
+        )
+        await world.sweep(LATE + 1)
+        found = await world.store.tasks.get(names, ALICE.id)
+        codes = [found[each].failure for each in names]
+        assert {each.code for each in codes[::2] if each} == {"RESULT_EXPIRED"}
+        assert {each.code for each in codes[1::2] if each} == {"TASK_EXPIRED"}
+        assert None not in codes
+
+    run(tmp_path, work)
+
+
+def test_an_expired_task_is_stopped_where_it_runs(tmp_path: Path) -> None:
+    async def work(world: World) -> None:
+        await world.submit("t")
+        world.hub.apply(events.EndpointOpened(1, "e", "uep", "n", 10, ()))
+        said = world.hub.delivery.handle(events.TasksExpired(("t", "unknown")), world.now)
+        assert [type(each).__name__ for each in said] == ["CommitResults", "SendCancel"]
+        again = world.hub.delivery.handle(events.TasksExpired(("t",)), world.now)
+        assert again == []
+
+    run(tmp_path, work)
+
+
+def announced(data: bytes, task_id: str | None = None) -> Announced:
+    kind: Kind = "result" if task_id else "arguments"
+    return Announced(ALICE.id, kind, len(data), hashlib.sha256(data).digest(), task_id)
+
+
+async def body(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+class Files:
+    """A world, and what is in its blob directory."""
+
+    def __init__(self, world: World, path: Path) -> None:
+        self.world = world
+        self._path = path / "blobs"
+
+    def __call__(self) -> set[str]:
+        return {each.name for each in self._path.rglob("*") if each.is_file()}
+
+    async def upload(self, task_id: str | None = None) -> Blob:
+        data = b"large"
+        return await self.world.blobs.receive(announced(data, task_id), body(data))
+
+    async def submit(self, task_id: str) -> Blob:
+        blob = await self.upload()
+        task = NewTask(task_id, "f", b"", blob)
+        await self.world.store.tasks.submit(
+            Submission(ALICE.id, "g", "e", "uep", b"{}", b"{}", b"", (), (task,), self.world.now)
+        )
+        call = Call(task_id, "f", 4, "g", b"", 5, owner=ALICE.id, blob=blob)
+        self.world.hub.apply(events.TasksSubmitted("e", "uep", (call,)))
+        return blob
+
+
+def test_uploads_that_no_task_refers_to_are_swept(tmp_path: Path) -> None:
+    async def work(world: World) -> None:
+        files = Files(world, tmp_path)
+        orphan = await files.upload()
+        used = await files.submit("t")
+        assert files() == {orphan.id, used.id}
+        orphan_s = Blobs().orphan_s
+        world.sweeper = Sweeper(world.store, world.hub, Limits(), world.blobs, lambda: world.now)
+        await world.sweep(orphan_s - 1)
+        assert files() == {orphan.id, used.id}
+        await world.sweep(2)
+        assert files() == {used.id}
+        # Nobody can refer to it any more.
+        with pytest.raises(BlobGone):
+            await world.store.tasks.submit(
+                Submission(
+                    ALICE.id,
+                    "g",
+                    "e",
+                    "uep",
+                    b"{}",
+                    b"{}",
+                    b"",
+                    (),
+                    (NewTask("late", "f", b"", orphan),),
+                    world.now,
+                )
+            )
+        assert await world.status("late") is None
+
+    run(tmp_path, work)
+
+
+def test_an_upload_of_a_relay_that_died_is_swept(tmp_path: Path) -> None:
+    async def work(world: World) -> None:
+        files = Files(world, tmp_path)
+        begun = new_ids(1)[0]
+        await world.store.blobs.begin(
+            begun, ALICE.id, "arguments", 5, None, world.now, world.now + 100, 0
+        )
+        file = NewFile(Directory(tmp_path / "blobs"), begun)
+        file.write([b"la"])
+        file.close()
+        await world.sweep(99)
+        assert files() == {begun}
+        await world.sweep(2)
+        assert files() == set()
+
+    run(tmp_path, work)
+
+
+@pytest.mark.parametrize("ends", ["with a result", "by its time-to-live", "cancelled"])
+def test_arguments_go_when_the_task_has_ended(tmp_path: Path, ends: str) -> None:
+    async def work(world: World) -> None:
+        files = Files(world, tmp_path)
+        await files.submit("t")
+        if ends == "with a result":
+            await world.end("t")
+        elif ends == "cancelled":
+            world.hub.apply(events.CancelRequested(("t",)))
+            await world.settled()
+        else:
+            await world.sweep(101)
+        await world.sweep(1)
+        assert files() == set()
+
+    run(tmp_path, work)
+
+
+def test_a_large_result_lives_as_long_as_the_retention(tmp_path: Path) -> None:
+    async def work(world: World) -> None:
+        files = Files(world, tmp_path)
+        await world.submit("t")
+        earlier, blob = await files.upload("t"), await files.upload("t")
+        world.hub.apply(events.EndpointOpened(1, "e", "uep", "n", 0, ("t",)))
+        result = Result("t", "success", b"", None, 0.0, world.now, blob)
+        world.hub.apply(events.ResultsArrived(1, (result,)))
+        await world.settled()
+        await world.sweep(1)
+        assert files() == {blob.id}, earlier
+        task = await world.status("t")
+        assert task is not None
+        assert (task.outcome, task.blob) == ("success", blob)
+        assert await world.store.blobs.result("t", ALICE.id) == blob
+        await world.sweep(LATE - 2)
+        assert files() == {blob.id}
+        await world.sweep(2)
+        assert await world.code("t") == "RESULT_EXPIRED"
+        assert files() == set()
+        assert await world.store.blobs.result("t", ALICE.id) is None
+
+    run(tmp_path, work)

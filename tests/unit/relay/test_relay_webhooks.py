@@ -1,0 +1,209 @@
+"""Webhooks: addresses, signatures, what waits and for how long."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+from pathlib import Path
+
+import pytest
+from mep_cloud.hooks.addresses import AddressRefused, Networks, target
+from mep_cloud.hooks.sender import LONGEST_RETRY_S, retry_s
+from mep_cloud.hooks.signature import headers, key_of, secret_of
+from mep_cloud.store import Store
+from mep_cloud.store.records import News, User, Webhook
+from mep_cloud.store.webhooks import INSERT_NEWS, Batch, rows_of
+
+ALICE = User("alice-id", "alice@relay.local", "", "", "", False, 1.0)
+HOOK = Webhook("11111111-1111-4111-8111-111111111111", ALICE.id, "https://r.example/x", None, 1.0)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.org/",
+        "http://localhost/",
+        "ftp://example.org/",
+        "https://",
+        "https:///path",
+        "https://user:pw@example.org/",
+        "https://user@example.org/",
+        "https://example.org/#part",
+        "https://example.org/a b",
+        "https://example.org/\r\nX: y",
+        "https://ex\u00e4mple.org/",
+        "https://example.org:99999/",
+        "https://[::1/",
+        "https://example.org/" + "a" * 2048,
+        "//example.org/",
+        "",
+    ],
+)
+def test_urls_that_no_webhook_may_have(url: str) -> None:
+    with pytest.raises(AddressRefused):
+        target(url, http_to_loopback=True)
+
+
+def test_parts_of_a_url() -> None:
+    where = target("https://Example.org:8443/a?b=c", http_to_loopback=False)
+    assert (where.host, where.port, where.path, where.tls) == ("example.org", 8443, "/a?b=c", True)
+    assert where.authority == "example.org:8443"
+    assert target("https://[2001:db8::1]", http_to_loopback=False).authority == "[2001:db8::1]"
+
+
+def test_plain_http_is_for_this_machine_and_only_if_allowed() -> None:
+    assert not target("http://127.0.0.1:8000/", http_to_loopback=True).tls
+    with pytest.raises(AddressRefused, match="https"):
+        target("http://127.0.0.1:8000/", http_to_loopback=False)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "255.255.255.255",
+        "224.0.0.1",
+        "192.0.2.1",
+        "::",
+        "::1",
+        "fe80::1%eth0",
+        "fd00::1",
+        "ff02::1",
+        "::ffff:10.0.0.1",
+        "::ffff:127.0.0.1",
+        "64:ff9b::a00:1",
+        "2002:a00:1::",
+        "2001:db8::1",
+    ],
+)
+def test_addresses_that_are_not_public_are_refused(address: str) -> None:
+    with pytest.raises(AddressRefused):
+        Networks((), loopback=False).check([address])
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
+def test_public_addresses_are_taken(address: str) -> None:
+    assert Networks((), loopback=False).check([address]) == address
+
+
+def test_one_bad_address_of_a_name_spoils_it() -> None:
+    with pytest.raises(AddressRefused):
+        Networks((), loopback=False).check(["8.8.8.8", "10.0.0.1"])
+    with pytest.raises(AddressRefused, match="no address"):
+        Networks((), loopback=False).check([])
+
+
+def test_the_operator_may_allow_networks() -> None:
+    networks = Networks(("10.1.0.0/16", "fd00::/8"), loopback=False)
+    assert networks.allows("10.1.2.3")
+    assert networks.allows("::ffff:10.1.2.3")
+    assert networks.allows("fd00::1")
+    assert not networks.allows("10.2.0.1")
+    assert not networks.allows("127.0.0.1")
+
+
+def test_the_signature_is_that_of_standard_webhooks() -> None:
+    key = key_of(b"m" * 32, HOOK.id)
+    assert key != key_of(b"m" * 32, HOOK.id.replace("1", "2"))
+    made = headers(key, "msg", 1700000000.9, b'{"a":1}')
+    secret = secret_of(key)
+    expected = hmac.new(
+        base64.b64decode(secret.removeprefix("whsec_")),
+        b'msg.1700000000.{"a":1}',
+        hashlib.sha256,
+    ).digest()
+    assert made["webhook-signature"] == "v1," + base64.b64encode(expected).decode()
+    assert made["webhook-timestamp"] == "1700000000"
+
+
+def test_retries_come_ever_more_rarely() -> None:
+    waits = [retry_s(attempts) for attempts in range(30)]
+    assert waits == sorted(waits)
+    assert waits[0] == 2.0
+    assert waits[-1] == LONGEST_RETRY_S
+
+
+def news(count: int, created: float = 10.0, webhook_id: str = HOOK.id) -> list[News]:
+    return [News(webhook_id, f"t{n}", "g", "success", 9.0, created) for n in range(count)]
+
+
+async def put(store: Store, items: list[News]) -> None:
+    await store._database.write(lambda c: c.execute(INSERT_NEWS, rows_of(items)))
+
+
+async def claimed(store: Store, now: float) -> Batch:
+    batch = await store.webhooks.claim(HOOK.id, now, now + 40)
+    assert isinstance(batch, Batch)
+    return batch
+
+
+async def opened(path: Path) -> Store:
+    store = Store(path / "relay.sqlite3")
+    store.create()
+    await store.__aenter__()
+    await store.users.add(ALICE)
+    assert await store.webhooks.add(HOOK, 1)
+    return store
+
+
+def test_news_are_claimed_by_one_and_sent_again_as_they_were(tmp_path: Path) -> None:
+    async def flow() -> None:
+        store = await opened(tmp_path)
+        await put(store, news(3))
+        first = await claimed(store, 100.0)
+        assert [each.task_id for each in first.news] == ["t0", "t1", "t2"]
+        assert await store.webhooks.claim(HOOK.id, 101.0, 141.0) == 140.0
+        await put(store, news(1))
+        again = await claimed(store, 140.0)
+        assert (again.through, again.news) == (first.through, first.news)
+        await store.webhooks.not_taken(again, "no", 150.0, give_up_before=0.0)
+        assert await store.webhooks.claim(HOOK.id, 149.0, 200.0) == 150.0
+        third = await claimed(store, 150.0)
+        assert third.through == first.through
+        assert third.webhook.attempts == 1
+        await store.webhooks.taken(third)
+        last = await claimed(store, 151.0)
+        assert len(last.news) == 1
+        await store.webhooks.taken(last)
+        assert await store.webhooks.claim(HOOK.id, 152.0, 200.0) is None
+        (told,) = await store.webhooks.of(ALICE.id)
+        assert (told.delivered, told.attempts, told.last_outcome) == (4, 0, "ok")
+        await store.__aexit__()
+
+    asyncio.run(flow())
+
+
+def test_old_news_are_given_up(tmp_path: Path) -> None:
+    async def flow() -> None:
+        store = await opened(tmp_path)
+        await put(store, news(2, created=10.0))
+        batch = await claimed(store, 100.0)
+        await store.webhooks.not_taken(batch, "no", 105.0, give_up_before=50.0)
+        assert await store.webhooks.claim(HOOK.id, 106.0, 140.0) is None
+        (told,) = await store.webhooks.of(ALICE.id)
+        assert (told.dropped, told.delivered) == (2, 0)
+        await store.__aexit__()
+
+    asyncio.run(flow())
+
+
+def test_only_ones_own_webhooks_and_so_many_of_them(tmp_path: Path) -> None:
+    async def flow() -> None:
+        store = await opened(tmp_path)
+        assert not await store.webhooks.add(Webhook("other", ALICE.id, "https://x", None, 1.0), 1)
+        assert not await store.webhooks.remove(HOOK.id, "bob-id")
+        await put(store, news(1))
+        await put(store, news(1, webhook_id="gone"))
+        await store.webhooks.sweep()
+        assert isinstance(await store.webhooks.claim(HOOK.id, 100.0, 140.0), Batch)
+        assert await store.webhooks.remove(HOOK.id, ALICE.id)
+        assert await store.webhooks.claim(HOOK.id, 200.0, 240.0) is None
+        await store.__aexit__()
+
+    asyncio.run(flow())
