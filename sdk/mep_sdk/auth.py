@@ -1,7 +1,9 @@
 """Who the user is to the relay: arguments, environment, or the stored login.
 
-``MEP_RELAY_URL``, ``MEP_TOKEN`` and ``MEP_CA_FILE`` beat the stored login, a JSON object in
-``$XDG_CONFIG_HOME/mep/credentials.json`` that only its owner can read. A stored token is sent to
+``MEP_RELAY_URL``, ``MEP_TOKEN`` and ``MEP_CA_FILE`` beat the stored login; so do the id and
+secret of a service client, ``MEP_CLIENT_ID`` and ``MEP_CLIENT_SECRET``, or as Globus Compute's SDK
+calls them ``GLOBUS_COMPUTE_CLIENT_*`` or ``FUNCX_SDK_CLIENT_*``. The stored login is a JSON object
+in ``$XDG_CONFIG_HOME/mep/credentials.json`` that only its owner can read. A stored token is sent to
 no other relay than the one it was stored for.
 """
 
@@ -10,11 +12,16 @@ import json
 import os
 import stat
 import tempfile
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
-from mep_sdk.errors import CredentialsError
+from mep_sdk.errors import CredentialsError, NotLoggedIn
+
+CLIENTS: Final = ("MEP_CLIENT", "GLOBUS_COMPUTE_CLIENT", "FUNCX_SDK_CLIENT")
+"""Prefixes of the variables with a service client's id and secret; the first that is set counts."""
 
 _REMEDY = "run `mep login`, or set MEP_RELAY_URL and MEP_TOKEN"
 
@@ -28,6 +35,32 @@ class Credentials:
     token: str = field(repr=False)
     ca_file: str | None = None
     """CA certificates to trust besides the system's."""
+    client_id: str = ""
+    """Of a service client; its tokens are fetched when they are needed."""
+    client_secret: str = field(default="", repr=False)
+    refresh_token: str = field(default="", repr=False)
+    """Of a person's login: gets the next token."""
+    expires: float = 0.0
+    """Epoch seconds at which `token` expires, where it can be renewed."""
+    login: str = ""
+    """Names a person's login, whose tokens change."""
+    authorizer: Callable[[], str] | None = field(default=None, repr=False)
+    """The caller's own: asked for a token before each request, `token` is empty then."""
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the token is never renewed."""
+        return not (self.client_id or self.refresh_token or self.authorizer)
+
+    @property
+    def person(self) -> tuple[object, ...]:
+        """The same for all tokens of one login."""
+        if self.authorizer is not None:
+            return (self.relay_url, self.ca_file or "", self.authorizer)
+        who = (
+            (self.client_id, self.client_secret) if self.client_id else (self.login or self.token,)
+        )
+        return (self.relay_url, self.ca_file or "", *who)
 
 
 def path() -> Path:
@@ -42,22 +75,66 @@ def find(
     """The credentials to use: arguments first, then the environment, then the stored login.
 
     Raises:
-        CredentialsError: none are to be found, or the relay's URL cannot be used.
+        NotLoggedIn: none are to be found.
+        CredentialsError: what was found, or the relay's URL, cannot be used.
     """
     relay_url = relay_url or os.environ.get("MEP_RELAY_URL")
     token = token or os.environ.get("MEP_TOKEN")
     ca_file = ca_file or os.environ.get("MEP_CA_FILE")
     if relay_url and token:
         return Credentials(usable_url(relay_url), token, ca_file)
+    pair = None if token else _client()
+    if pair and relay_url:
+        return Credentials(usable_url(relay_url), "", ca_file, *pair)
     stored = load()
     if stored is None:
-        missing = "no relay is known" if token else "you are not logged in"
-        raise CredentialsError(f"{missing}; {_REMEDY}")
+        missing = "no relay is known" if token or pair else "you are not logged in"
+        raise NotLoggedIn(f"{missing}; {_REMEDY}")
     if relay_url and usable_url(relay_url) != stored.relay_url:
-        raise CredentialsError(
+        raise NotLoggedIn(
             f"the stored login is for {stored.relay_url}, not for {relay_url}; {_REMEDY}"
         )
-    return Credentials(stored.relay_url, token or stored.token, ca_file or stored.ca_file)
+    ca_file = ca_file or stored.ca_file
+    if pair:
+        return Credentials(stored.relay_url, "", ca_file, *pair)
+    if token:
+        return Credentials(stored.relay_url, token, ca_file)
+    return replace(stored, ca_file=ca_file)
+
+
+def find_relay(relay_url: str | None, ca_file: str | None) -> tuple[str, str | None]:
+    """The relay whose credentials come another way, and its CA certificates.
+
+    Raises:
+        NotLoggedIn: no relay is known.
+        CredentialsError: its URL cannot be used.
+    """
+    relay_url = relay_url or os.environ.get("MEP_RELAY_URL")
+    ca_file = ca_file or os.environ.get("MEP_CA_FILE")
+    if not relay_url and (stored := load()) is not None:
+        relay_url, ca_file = stored.relay_url, ca_file or stored.ca_file
+    if not relay_url:
+        raise NotLoggedIn("no relay is known; pass relay_url=, or set MEP_RELAY_URL")
+    return usable_url(relay_url), ca_file
+
+
+def _client() -> tuple[str, str] | None:
+    """A service client's id and secret from the environment.
+
+    Raises:
+        CredentialsError: one is there without the other.
+    """
+    for prefix in CLIENTS:
+        client_id = os.environ.get(f"{prefix}_ID")
+        secret = os.environ.get(f"{prefix}_SECRET")
+        if client_id and secret:
+            return client_id, secret
+        if client_id or secret:
+            there, missing = ("ID", "SECRET") if client_id else ("SECRET", "ID")
+            raise CredentialsError(
+                f"{prefix}_{there} is set and {prefix}_{missing} is not; set both, or neither"
+            )
+    return None
 
 
 def load() -> Credentials | None:
@@ -76,9 +153,19 @@ def load() -> Credentials | None:
     except (OSError, ValueError) as error:
         raise CredentialsError(f"{where} cannot be read: {error}; {_REMEDY}") from error
     try:
-        return Credentials(usable_url(str(raw["relay_url"])), str(raw["token"]), raw.get("ca_file"))
-    except (TypeError, KeyError, AttributeError) as error:
+        return Credentials(
+            usable_url(str(raw["relay_url"])),
+            str(raw["token"]),
+            raw.get("ca_file"),
+            refresh_token=str(raw.get("refresh_token", "")),
+            expires=float(raw.get("expires", 0.0)),
+            login=str(raw.get("login", "")),
+        )
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise CredentialsError(f"{where} holds no login; {_REMEDY}") from error
+
+
+_STORED: Final = ("relay_url", "token", "ca_file", "refresh_token", "expires", "login")
 
 
 def store(credentials: Credentials) -> Path:
@@ -90,7 +177,8 @@ def store(credentials: Credentials) -> Path:
     fd, fresh = tempfile.mkstemp(prefix=".credentials-", dir=where.parent)
     try:
         with os.fdopen(fd, "w") as file:
-            json.dump(asdict(credentials), file)
+            kept = {k: v for k, v in asdict(credentials).items() if k in _STORED}
+            json.dump(kept, file)
         Path(fresh).replace(where)
     except BaseException:
         Path(fresh).unlink(missing_ok=True)

@@ -22,13 +22,15 @@ class Destination:
     """JSON, or empty; text, so that a later change of the dictionary does not reach it."""
     resource_specification: str = ""
     result_serializers: tuple[str, ...] = ()
+    container_id: str = ""
 
-    def submit(self, tasks: dict[str, list[bytes]]) -> Submit[bytes]:
-        """The request for these tasks."""
+    def submit(self, tasks: dict[str, list[bytes]], **options: str) -> Submit[bytes]:
+        """The request for these tasks, with `options` in its configuration besides."""
+        config = _object(self.user_endpoint_config)
         return Submit(
             tasks=tasks,
             task_group_id=self.task_group_id,
-            user_endpoint_config=_object(self.user_endpoint_config),
+            user_endpoint_config={**(config or {}), **options} if options else config,
             resource_specification=_object(self.resource_specification),
             result_serializers=list(self.result_serializers) or None,
             user_runtime=user_runtime(),

@@ -1,10 +1,11 @@
 """Calls that are submitted in one request."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from mep.wire import limits
 from mep.wire.rest import Submit
 from mep_sdk.runtime import user_runtime
 from mep_sdk.serialize import Serializer
@@ -33,7 +34,7 @@ class Batch:
 
         Raises:
             TypeError, ValueError: the call makes no sense; the message says why.
-            SerializationError, PayloadTooLarge: its arguments cannot be sent.
+            SerializationError: its arguments cannot be sent.
         """
         if "endpoint_id" in named:
             endpoint_id = uuid_text(named.pop("endpoint_id"), "endpoint id")
@@ -54,19 +55,30 @@ class Batch:
         payload = self.serializer.arguments(args or (), kwargs or {})
         self.calls.append((None, uuid_text(function_id, "function id"), payload))
 
-    def tasks(self) -> dict[str, list[bytes]]:
-        """Payloads by function, in order."""
+    def requests(self) -> Iterator[dict[str, list[bytes]]]:
+        """Payloads by function, in order, as many as one request takes."""
         tasks: dict[str, list[bytes]] = {}
+        count = size = 0
         for _, function_id, payload in self.calls:
+            full = size + len(payload) > limits.BATCH_BYTES or count == limits.SUBMIT_TASKS
+            if tasks and full:
+                yield tasks
+                tasks, count, size = {}, 0, 0
             tasks.setdefault(function_id, []).append(payload)
-        return tasks
+            count, size = count + 1, size + len(payload)
+        if tasks:
+            yield tasks
 
-    def request(self, tasks: dict[str, list[bytes]]) -> Submit[bytes]:
-        """The submit of these tasks, with what was said of the whole batch."""
+    def request(
+        self, tasks: dict[str, list[bytes]], task_group_id: str | None = None
+    ) -> Submit[bytes]:
+        """The submit of these tasks, with what was said of the whole batch; `task_group_id`: that
+        of its earlier requests.
+        """
         serializers = list(self.result_serializers) if self.result_serializers else None
         return Submit(
             tasks=tasks,
-            task_group_id=self.task_group_id,
+            task_group_id=task_group_id or self.task_group_id,
             user_endpoint_config=self.user_endpoint_config,
             resource_specification=self.resource_specification,
             result_serializers=serializers,

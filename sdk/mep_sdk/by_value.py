@@ -26,6 +26,8 @@ from typing import Any
 import dill
 from dill._dill import _create_function, _create_type
 
+from mep.payload.raw import PROTOCOL, Gathered, Piece
+
 _SKELETON = ("__module__", "__doc__", "__slots__", "__qualname__")
 """Attributes that a class must have from the start."""
 _MARKS = {
@@ -38,14 +40,25 @@ _MADE_BY_PYTHON = ("__dict__", "__weakref__", "_abc_impl", *_SKELETON)
 
 
 def dumps(value: Any) -> str:
-    """The body of a ``00`` or ``01`` buffer.
+    """The body of a ``01`` buffer.
 
     Raises:
         Exception: whatever the objects within `value` raise when they are pickled.
     """
     file = io.BytesIO()
-    _Pickler(file).dump(value)
+    _Pickler(file, recurse=True).dump(value)
     return base64.b64encode(file.getvalue()).decode()
+
+
+def gathered(value: Any) -> list[Piece]:
+    """The pieces of a raw payload, to be written before anything in `value` is changed.
+
+    Raises:
+        Exception: whatever the objects within `value` raise when they are pickled.
+    """
+    file = Gathered()
+    _Pickler(file, PROTOCOL, buffer_callback=file.out_of_band, recurse=True).dump(value)
+    return file.pieces(dill=True)
 
 
 def is_users_own(module: str | None) -> bool:
@@ -78,9 +91,6 @@ class _Pickler(dill.Pickler):  # type: ignore[misc]
     Both are written in two steps, as they may refer to themselves: first an empty one, which is
     remembered; then what it holds.
     """
-
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file, recurse=True)
 
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
         if id(obj) in self.memo:

@@ -1,41 +1,34 @@
 """Every call of the relay's REST API that a user needs."""
 
-import inspect
-import os
-import platform
-import threading
-import uuid
-import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mep import __version__
-from mep.wire import codes, limits
+from mep.wire import codes
 from mep.wire.rest import (
-    BatchStatus,
-    FunctionMeta,
+    Container,
+    FoundFunctions,
+    ListedTasks,
+    RegisterContainer,
     RegisterFunction,
     Submit,
     Submitted,
-    TaskIds,
+    TaskRecord,
 )
-from mep_sdk import auth
+from mep_sdk import batch_run, login, registration
 from mep_sdk.batch import Batch, uuid_text
-from mep_sdk.errors import PayloadTooLarge, TaskNotFound, TaskPending
+from mep_sdk.connection import Connection
+from mep_sdk.errors import NotFound, TaskNotFound, TaskPending
 from mep_sdk.functions import Known, known
-from mep_sdk.outcome import shown
+from mep_sdk.login import LoginManager
 from mep_sdk.runtime import user_runtime
 from mep_sdk.serialize import Serializer
+from mep_sdk.tasks import Tasks
 from mep_sdk.transport import Transport
 
 if TYPE_CHECKING:
     from mep_sdk.results import ResultStream
-
-STATUS_IDS: Final = 1000
-"""Tasks asked for in one request."""
-CLOSE_S: Final = 2.0
 
 
 class Client:
@@ -44,15 +37,23 @@ class Client:
     Args:
         relay_url, token, ca_file: see :mod:`mep_sdk.auth` for what stands in for them.
         serializer: how functions and arguments are written.
+        force_login: log in anew, whoever is logged in.
+        authorizer: gives the token: one, a function that returns it, or an object of globus_sdk.
+        login_manager: looks after the login: :class:`mep_sdk.login.LoginManager`.
         timeout_s: how long the relay may take to answer one request.
         patience_s: how long a relay that cannot be reached is tried again, before
-            :class:`~mep_sdk.errors.RelayUnreachable`.
+            :class:`~mep_sdk.errors.RelayUnreachable`; by default a minute, and for what executors
+            send in the background a quarter of an hour.
 
     Every method that asks the relay raises :class:`~mep_sdk.errors.RelayError` or one of its
     classes when the relay refuses or does not answer.
 
+    Where nobody is logged in, a login in the browser is begun on a terminal.
+
     Raises:
-        CredentialsError: nobody is logged in; the message says what to run.
+        NotLoggedIn: nobody is logged in, and there is no terminal; the message says what to run.
+        CredentialsError: the login cannot be used.
+        TypeError: authorizer or login manager is none, or both were given.
     """
 
     def __init__(
@@ -62,38 +63,57 @@ class Client:
         ca_file: str | None = None,
         *,
         serializer: Serializer | None = None,
+        force_login: bool = False,
+        authorizer: object | None = None,
+        login_manager: LoginManager | None = None,
         timeout_s: float = 60.0,
-        patience_s: float = 60.0,
+        patience_s: float | None = None,
     ) -> None:
-        self._credentials = auth.find(relay_url, token, ca_file)
+        credentials = login.chosen(
+            relay_url,
+            token,
+            ca_file,
+            force=force_login,
+            authorizer=authorizer,
+            login_manager=login_manager,
+        )
+        self.login_manager = login_manager
         self.serializer = serializer or Serializer()
-        self._limits = (timeout_s, patience_s)
-        self._ended: dict[str, dict[str, Any]] = {}
-        self._fresh()
-        _alive.add(self)
-
-    def _fresh(self) -> None:
-        """Nothing connected yet; also in a forked child, which must not use its parent's."""
-        self._lock = threading.Lock()
-        self._http = Transport(self._credentials, *self._limits)
-        self._stream: ResultStream | None = None
-        self._submits_once = False
+        self.connection = Connection(credentials, timeout_s, patience_s)
+        self._tasks = Tasks(self.connection)
 
     @property
     def relay_url(self) -> str:
         """The relay that this client asks."""
-        return self._credentials.relay_url
+        return self.connection.credentials.relay_url
+
+    @property
+    def _http(self) -> Transport:
+        return self.connection.http
 
     def __repr__(self) -> str:
         return f"Client({self.relay_url!r})"
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a Client belongs to its process, and has a token: make one where it is used"
+        )
+
+    def logout(self) -> bool:
+        """Log out: forget the stored login and end it at the relay; False where there was none.
+
+        A login manager does so its own way; a token or an authorizer stays what it is.
+
+        Raises:
+            RelayUnreachable: it is forgotten here, and may be good at the relay still.
+        """
+        if self.login_manager is not None:
+            return bool(self.login_manager.logout())
+        return login.leave()
+
     def close(self) -> None:
         """Give connections back. Executors of this client must have been shut down."""
-        with self._lock:
-            stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.close(CLOSE_S)
-        self._http.close()
+        self.connection.close()
 
     def register_function(
         self,
@@ -103,6 +123,8 @@ class Client:
         public: bool = False,
         group: str | None = None,
         ha_endpoint_id: str | None = None,
+        container: str | None = None,
+        labels: dict[str, Any] | None = None,
     ) -> str:
         """Register a function; returns its id.
 
@@ -112,9 +134,13 @@ class Client:
             public: whether everybody may call it.
             group: the members of this group may call it.
             ha_endpoint_id: it may run at this high-assurance endpoint alone.
+            container: reference of the image that it is meant for, for those who read it.
+            labels: anything of yours that JSON can say; kept with the function.
 
         Raises:
-            SerializationError: it cannot be sent.
+            TypeError: it is none.
+            SerializationError, PayloadTooLarge: it cannot be sent.
+            AccessForbidden: `group` is not yours, or there is none.
         """
         if not callable(function):
             raise TypeError(f"a function is expected, not a {type(function).__name__}")
@@ -122,13 +148,17 @@ class Client:
         if description is not None:
             wanted.description = description
         return self.register_known(
-            wanted, public=public, group=group, ha_endpoint_id=ha_endpoint_id
+            wanted,
+            public=public,
+            group=group,
+            ha_endpoint_id=ha_endpoint_id,
+            container=container,
+            labels=labels,
         )
 
-    def register_known(self, function: Known, **sharing: Any) -> str:
-        """Register a function that has been serialized."""
-        text = function.body.decode()
-        return self._register(function.name, text, function.description, sharing, serialized=True)
+    def register_known(self, function: Known, *, patient: bool = False, **sharing: Any) -> str:
+        """Register a function that has been serialized; `patient`: nobody waits for it."""
+        return self._register(registration.of_known(function, sharing), patient=patient)
 
     def register_source_code(
         self,
@@ -139,6 +169,8 @@ class Client:
         public: bool = False,
         group: str | None = None,
         ha_endpoint_id: str | None = None,
+        container: str | None = None,
+        labels: dict[str, Any] | None = None,
     ) -> str:
         """Register a function by the source of its module; returns its id.
 
@@ -148,52 +180,90 @@ class Client:
             SyntaxError: the source is no Python of this version.
             ValueError: the source does not mention `function_name`.
         """
-        source = inspect.cleandoc(source) if source[:1].isspace() else source
-        names = compile(source, "<source>", "exec", dont_inherit=True).co_names
-        if function_name not in names:
-            raise ValueError(f"the source does not define {function_name!r}")
-        sharing = {"public": public, "group": group, "ha_endpoint_id": ha_endpoint_id}
-        return self._register(function_name, source, description, sharing, serialized=False)
+        sharing = {
+            "public": public,
+            "group": group,
+            "ha_endpoint_id": ha_endpoint_id,
+            "container": container,
+            "labels": labels,
+        }
+        wanted = registration.of_source(source, function_name, description, sharing)
+        return self._register(wanted)
 
-    def _register(
-        self,
-        name: str,
-        code: str,
-        description: str | None,
-        sharing: dict[str, Any],
-        *,
-        serialized: bool,
-    ) -> str:
-        if len(code.encode()) > limits.FUNCTION:
-            raise PayloadTooLarge(
-                413,
-                codes.TASK_PAYLOAD_TOO_LARGE,
-                f"function {name} has {len(code):,} bytes with all it refers to, more than the "
-                f"{limits.FUNCTION:,} that can be registered; pass large data as files",
-            )
-        body = RegisterFunction(
-            function_name=name,
-            function_code=code,
-            serialized=serialized,
-            meta=FunctionMeta(platform.python_version(), __version__),
-            description=description,
-            **sharing,
-        )
-        answer = self._http.call("POST", "/v3/functions", dict[str, Any], body)
+    def _register(self, body: RegisterFunction, *, patient: bool = False) -> str:
+        answer = self._http.call("POST", "/v3/functions", dict[str, Any], body, patient=patient)
         return str(answer["function_uuid"])
 
     def get_registered_function(self, function_id: str) -> dict[str, Any]:
-        """What the relay knows of a function."""
+        """What the relay knows of a function.
+
+        Raises:
+            ValueError: `function_id` is no UUID.
+            FunctionNotFound, AccessForbidden: there is none, or it is not shared with you.
+        """
         path = f"/v2/functions/{uuid_text(function_id, 'function id')}"
         return self._http.call("GET", path, dict[str, Any])
 
+    def search_functions(
+        self, query: str = "", *, offset: int = 0, limit: int = 20
+    ) -> list[dict[str, Any]]:
+        """Functions with these words in name or description: own, of one's groups, public ones.
+
+        Newest first, at most 100 at once; each a dictionary with ``function_uuid``,
+        ``function_name``, ``description``, ``owner``, ``public``, ``group``, ``metadata`` and
+        ``created`` (epoch seconds).
+        """
+        params = {"q": query, "offset": str(offset), "limit": str(limit)}
+        found = self._http.call("GET", "/v3/functions", FoundFunctions, params=params)
+        return [msgspec.to_builtins(each) for each in found.functions]
+
     def delete_function(self, function_id: str) -> None:
-        """Forget a function of one's own; it takes no new tasks."""
+        """Forget a function of one's own; it takes no new tasks.
+
+        Raises:
+            ValueError: `function_id` is no UUID.
+            FunctionNotFound, AccessForbidden: there is none, or it is somebody else's.
+        """
         path = f"/v2/functions/{uuid_text(function_id, 'function id')}"
         self._http.call("DELETE", path, dict[str, Any])
 
+    def register_container(
+        self, location: str, container_type: str, name: str = "", description: str = ""
+    ) -> str:
+        """Give an image an id, for ``Executor(container_id=...)``; returns it.
+
+        Args:
+            location: the image, as the runtime at the endpoint takes it.
+            container_type: that runtime: ``podman``, ``apptainer``...
+            name: for people.
+            description: for people.
+        """
+        body = RegisterContainer(container_type, location, name, description)
+        return self._http.call("POST", "/v3/containers", Container, body).container_uuid
+
+    def get_container(self, container_id: str, container_type: str | None = None) -> dict[str, Any]:
+        """What was registered: ``container_uuid``, ``container_type``, ``location``, ``name``,
+        ``description``, ``created``.
+
+        Raises:
+            NotFound: there is none of this id, or it is of another type than the one asked for.
+        """
+        path = f"/v3/containers/{uuid_text(container_id, 'container id')}"
+        found = self._http.call("GET", path, Container)
+        if container_type not in (None, found.container_type):
+            message = f"container {container_id} is for {found.container_type}"
+            raise NotFound(404, codes.NOT_FOUND, message)
+        return msgspec.structs.asdict(found)
+
     def run(self, *args: Any, endpoint_id: str, function_id: str, **kwargs: Any) -> str:
-        """Submit one call of a registered function; returns the task id."""
+        """Submit one call of a registered function; returns the task id.
+
+        Raises:
+            ValueError: an id is no UUID.
+            SerializationError, PayloadTooLarge: the arguments cannot be sent.
+            EndpointNotFound, FunctionNotFound, AccessForbidden, FunctionNotPermitted: refused.
+            SubmissionUncertain: the connection broke, and it is unknown whether the relay has it.
+        """
         function_id = uuid_text(function_id, "function id")
         payload = self.serializer.arguments(args, kwargs)
         request = Submit[bytes](tasks={function_id: [payload]}, user_runtime=user_runtime())
@@ -206,7 +276,11 @@ class Client:
         user_endpoint_config: dict[str, Any] | None = None,
         result_serializers: Sequence[str] | None = None,
     ) -> Batch:
-        """An empty batch for :meth:`batch_run`."""
+        """An empty batch for :meth:`batch_run`.
+
+        Raises:
+            ValueError: `task_group_id` is no UUID.
+        """
         return Batch(
             task_group_id and uuid_text(task_group_id, "task group id"),
             resource_specification,
@@ -216,53 +290,38 @@ class Client:
         )
 
     def batch_run(self, endpoint_id: str | Batch, batch: Batch | None = None) -> Any:
-        """Submit a batch in one request.
+        """Submit a batch: in one request, or as few as the relay's limits allow.
 
         Returns:
-            ``{"request_id", "task_group_id", "endpoint_id", "tasks": {function id: [task ids]}}``;
+            ``{"request_id", "task_group_id", "endpoint_id", "tasks": {function id: [task ids]}}``,
+            where `request_id` is the first one's;
             in the older form ``batch_run(batch)``, the task ids in the order of `add`.
-        """
-        if isinstance(endpoint_id, Batch):
-            return self._run_older(endpoint_id)
-        if not isinstance(batch, Batch):
-            raise TypeError("batch_run takes an endpoint id and a batch")
-        if not batch.calls:
-            raise ValueError("the batch is empty")
-        answer = self.submit(endpoint_id, batch.request(batch.tasks()))
-        return msgspec.to_builtins(answer)
-
-    def _run_older(self, batch: Batch) -> list[str]:
-        task_ids: dict[int, str] = {}
-        positions: dict[str, dict[str, list[int]]] = {}
-        for position, (endpoint_id, function_id, _) in enumerate(batch.calls):
-            if endpoint_id is None:
-                raise ValueError(
-                    "batch_run(batch) needs batch.add(..., endpoint_id=..., function_id=...); "
-                    "else call batch_run(endpoint_id, batch)"
-                )
-            positions.setdefault(endpoint_id, {}).setdefault(function_id, []).append(position)
-        for endpoint_id, functions in positions.items():
-            tasks = {
-                function_id: [batch.calls[position][2] for position in there]
-                for function_id, there in functions.items()
-            }
-            answer = self.submit(endpoint_id, batch.request(tasks))
-            for function_id, there in functions.items():
-                task_ids.update(zip(there, answer.tasks[function_id], strict=True))
-        return [task_ids[position] for position in range(len(batch.calls))]
-
-    def submit(self, endpoint_id: str, request: Submit[bytes]) -> Submitted:
-        """Submit tasks whose payloads are made; what the methods above come down to.
 
         Raises:
+            TypeError, ValueError: the call makes no sense, or the batch is empty.
+            RelayError: as :meth:`run`.
+        """
+        if isinstance(endpoint_id, Batch):
+            return batch_run.run_older(self.submit, endpoint_id)
+        if not isinstance(batch, Batch):
+            raise TypeError("batch_run takes an endpoint id and a batch")
+        return batch_run.run(self.submit, endpoint_id, batch)
+
+    def submit(
+        self, endpoint_id: str, request: Submit[bytes], *, patient: bool = False
+    ) -> Submitted:
+        """Submit tasks whose payloads are made; what the methods above come down to.
+
+        Args:
+            endpoint_id: where they run.
+            request: the tasks.
+            patient: nobody waits for the answer.
+
+        Raises:
+            PayloadTooLarge: some arguments exceed what the relay takes; nothing was sent.
             SubmissionUncertain: the connection broke, and it is unknown whether the relay has them.
         """
-        path = f"/v3/endpoints/{uuid_text(endpoint_id, 'endpoint id')}/submit"
-        request = msgspec.structs.replace(request, request_id=str(uuid.uuid4()))
-        answer = self._http.call("POST", path, Submitted, request, once=not self._submits_once)
-        # See Submit.request_id: the echo is the relay's promise that repeating is harmless.
-        self._submits_once = answer.request_id == request.request_id
-        return answer
+        return self.connection.submit(endpoint_id, request, patient=patient)
 
     def get_task(self, task_id: str) -> dict[str, Any]:
         """Where a task is: ``{"pending": True, "status": "waiting-for-nodes"}``; when it has ended,
@@ -274,7 +333,31 @@ class Client:
         Raises:
             TaskNotFound: there is no such task of yours.
         """
-        return self._statuses([task_id])[str(task_id)]
+        return self.statuses([task_id])[str(task_id)]
+
+    def get_task_record(self, task_id: str) -> dict[str, Any]:
+        """All that the relay knows of a task, but for arguments and result: function, endpoint,
+        sizes, why it failed, and ``transitions``, epoch seconds of each step that it took.
+
+        Raises:
+            TaskNotFound: there is no such task of yours.
+        """
+        path = f"/v3/tasks/{uuid_text(task_id, 'task id')}"
+        record = self._http.call("GET", path, TaskRecord)
+        return msgspec.structs.asdict(record)
+
+    def get_tasks(
+        self, task_group_id: str | None = None, *, limit: int = 20
+    ) -> list[dict[str, Any]]:
+        """The newest tasks of a group, or of the newest groups, at most 1000: dictionaries with
+        ``task_id``, ``status``, ``function_uuid``, ``function_name``, ``endpoint_id``,
+        ``task_group_id``, ``created`` and ``ended`` (epoch seconds), ``failure_code``.
+        """
+        params = {"limit": str(limit)}
+        if task_group_id is not None:
+            params["task_group_id"] = uuid_text(task_group_id, "task group id")
+        found = self._http.call("GET", "/v3/tasks", ListedTasks, params=params)
+        return [msgspec.structs.asdict(each) for each in found.tasks]
 
     def get_result(self, task_id: str) -> Any:
         """The result of a task.
@@ -292,16 +375,21 @@ class Client:
         return status["result"]
 
     def get_batch_result(self, task_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """As :meth:`get_task` for many tasks, by task id, in few requests."""
-        return self._statuses([str(task_id) for task_id in task_ids])
+        """As :meth:`get_task` for many tasks, by task id, in few requests; one that is not yours
+        has failed with TaskNotFound.
+
+        Raises:
+            ValueError: an id is no UUID.
+        """
+        return self.statuses([str(task_id) for task_id in task_ids])
 
     def cancel(self, *task_ids: str) -> dict[str, str]:
-        """Cancel tasks: for each id ``cancelling``, ``ended`` or ``unknown``."""
-        answers: dict[str, str] = {}
-        for some in _chunks([uuid_text(each, "task id") for each in task_ids]):
-            answer = self._http.call("POST", "/v3/tasks/cancel", dict[str, Any], TaskIds(some))
-            answers.update(answer["tasks"])
-        return answers
+        """Cancel tasks: for each id ``cancelling``, ``ended`` or ``unknown``.
+
+        Raises:
+            ValueError: an id is no UUID.
+        """
+        return self._tasks.cancel(task_ids)
 
     def get_task_group(self, task_group_id: str) -> list[str]:
         """Ids of the tasks of a group, in the order of submission; empty where nothing was ever
@@ -314,17 +402,9 @@ class Client:
             return []
         return [task["id"] for task in answer["tasks"]]
 
-    def _statuses(self, task_ids: list[str]) -> dict[str, dict[str, Any]]:
-        names = {str(task_id): uuid_text(task_id, "task id") for task_id in task_ids}
-        unknown = [each for each in names.values() if each not in self._ended]
-        found = dict(self._ended)
-        for some in _chunks(unknown):
-            answer = self._http.call("POST", "/v2/batch_status", BatchStatus[bytes], TaskIds(some))
-            for task_id, status in answer.results.items():
-                found[task_id] = shown(status)
-                if not found[task_id]["pending"]:
-                    self._ended[task_id] = found[task_id]
-        return {name: found[task_id] for name, task_id in names.items()}
+    def statuses(self, task_ids: list[str], *, keep: bool = True) -> dict[str, dict[str, Any]]:
+        """What the methods above come down to; `keep`: to be told again without the network."""
+        return self._tasks.statuses(task_ids, keep=keep)
 
     def get_endpoints(self, role: str | None = None) -> list[dict[str, Any]]:
         """Endpoints that one owns, or with ``role="any"`` all that one may see."""
@@ -332,12 +412,21 @@ class Client:
         return self._http.call("GET", "/v2/endpoints", list[dict[str, Any]], params=params)
 
     def get_endpoint_status(self, endpoint_id: str) -> dict[str, Any]:
-        """``{"status": "online" | "offline", "details": {...}}``."""
+        """``{"status": "online" | "offline", "details": {...}}``.
+
+        Raises:
+            EndpointNotFound, AccessForbidden: there is none, or it is not shown to you.
+        """
         path = f"/v2/endpoints/{uuid_text(endpoint_id, 'endpoint id')}/status"
         return self._http.call("GET", path, dict[str, Any])
 
     def get_endpoint_metadata(self, endpoint_id: str) -> dict[str, Any]:
-        """What an endpoint says of itself: names, version, template and schema for its users."""
+        """What an endpoint says of itself: names, version, template and schema for its users; and
+        its ``status``, ``last_heartbeat`` (epoch seconds) and ``manager`` (version, Python, host).
+
+        Raises:
+            EndpointNotFound, AccessForbidden: there is none, or it is not shown to you.
+        """
         path = f"/v2/endpoints/{uuid_text(endpoint_id, 'endpoint id')}"
         return self._http.call("GET", path, dict[str, Any])
 
@@ -347,50 +436,13 @@ class Client:
         return self._http.call("GET", path, dict[str, Any])
 
     def whoami(self) -> dict[str, Any]:
-        """Who the relay takes one for."""
+        """Who the relay takes one for: ``preferred_username``, ``identity_set`` and more.
+
+        Raises:
+            AuthenticationError: the relay does not know the token any more.
+        """
         return self._http.call("GET", "/v3/whoami", dict[str, Any])
 
     def result_stream(self) -> "ResultStream":
         """The stream that all executors of this client share."""
-        with self._lock:
-            if self._stream is None:
-                from mep_sdk.results import ResultStream
-
-                self._stream = ResultStream(self._credentials)
-            return self._stream
-
-
-_alive: "weakref.WeakSet[Client]" = weakref.WeakSet()
-_shared: "weakref.WeakValueDictionary[auth.Credentials, Client]" = weakref.WeakValueDictionary()
-
-
-def shared_client() -> Client:
-    """The client of all executors that were given none, one for each login.
-
-    Raises:
-        CredentialsError: nobody is logged in.
-    """
-    credentials = auth.find()
-    client = _shared.get(credentials)
-    if client is None:
-        client = Client(credentials.relay_url, credentials.token, credentials.ca_file)
-        client = _shared.setdefault(credentials, client)
-    return client
-
-
-def _chunks(task_ids: list[str]) -> Iterable[list[str]]:
-    return (task_ids[at : at + STATUS_IDS] for at in range(0, len(task_ids), STATUS_IDS))
-
-
-_inherited: list[object] = []
-"""Connections of the parent process: kept, since tidying them up would reach into the parent."""
-
-
-def _after_fork() -> None:
-    for client in list(_alive):
-        _inherited.extend((client._stream, client._http))
-        client._fresh()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+        return self.connection.result_stream()

@@ -3,7 +3,8 @@
 ::
 
     MEPError                       code, message
-    ├── CredentialsError           nobody is logged in, or the stored login is unsafe
+    ├── CredentialsError           the login cannot be used: unsafe, over, or half of it missing
+    │   └── NotLoggedIn            nobody is, or not at this relay
     ├── SerializationError         a function, argument or result cannot be carried over
     ├── TaskPending                the result was asked for before the task ended
     ├── RelayError                 status; the relay refused a request, or could not be asked
@@ -16,7 +17,9 @@
     │   │   └── TaskNotFound       also task groups
     │   ├── InvalidRequest
     │   ├── PayloadTooLarge        also raised by the SDK, before anything is sent
+    │   ├── NoRoom                 for large arguments
     │   ├── Throttled              the relay said "slower" for longer than one can wait
+    │   │   └── QueueFull          the endpoint's queue had no room all that time
     │   └── RelayUnreachable       no connection, or no answer in time
     │       └── SubmissionUncertain    the connection broke while the relay took the tasks
     └── TaskExecutionFailed        traceback; the task ended badly, not by its own exception
@@ -28,6 +31,8 @@
         ├── EndpointLost           the user endpoint died
         ├── DeserializationFailed  the worker cannot load the function or its arguments
         │   └── EnvironmentMismatch    because they are of another Python version
+        ├── TaskExpired            the task had not ended when its time-to-live was over
+        ├── ResultExpired          the task ended too long ago: its result is kept no longer
         └── ResultNotCarried       the result is too large or cannot be serialized
 
 ``code`` is one of :mod:`mep.wire.codes`, the same whichever way the failure came; scripts compare
@@ -61,7 +66,11 @@ def _again(cls: type[MEPError], args: tuple[Any, ...], state: dict[str, Any]) ->
 
 
 class CredentialsError(MEPError):
-    """Nobody is logged in, or the stored login cannot be trusted; the message says what to run."""
+    """The login cannot be used; the message says why, and what to run."""
+
+
+class NotLoggedIn(CredentialsError):
+    """There is no login for this relay; the message says what to run."""
 
 
 class SerializationError(MEPError):
@@ -120,8 +129,16 @@ class PayloadTooLarge(RelayError):
     """The serialized arguments exceed what one task may carry."""
 
 
+class NoRoom(RelayError):
+    """What the relay keeps of large arguments and results for one user is used up, or its disk."""
+
+
 class Throttled(RelayError):
     """The relay still asks for patience after a long time of it."""
+
+
+class QueueFull(Throttled):
+    """The endpoint has as many unfinished tasks as the relay keeps for one."""
 
 
 class RelayUnreachable(RelayError):
@@ -190,6 +207,14 @@ class ResultNotCarried(TaskExecutionFailed):
     """The function returned something too large, or something that cannot be serialized."""
 
 
+class TaskExpired(TaskExecutionFailed):
+    """The task had not ended when its time-to-live at the relay was over."""
+
+
+class ResultExpired(TaskExecutionFailed):
+    """The task has ended, but the relay keeps its result no longer."""
+
+
 class RemoteTraceback(Exception):
     """The ``__cause__`` of a re-raised exception: its traceback on the worker, as text."""
 
@@ -206,6 +231,9 @@ _REFUSALS: dict[str, type[RelayError]] = {
     codes.ADMIN_REQUIRED: AccessForbidden,
     codes.ENDPOINT_ACCESS_FORBIDDEN: AccessForbidden,
     codes.FUNCTION_ACCESS_FORBIDDEN: AccessForbidden,
+    codes.GROUP_ACCESS_FORBIDDEN: AccessForbidden,
+    codes.AUTHENTICATION_POLICY_NOT_MET: AccessForbidden,
+    codes.GROUP_NOT_FOUND: AccessForbidden,
     codes.FUNCTION_NOT_PERMITTED: FunctionNotPermitted,
     codes.ENDPOINT_NOT_FOUND: EndpointNotFound,
     codes.FUNCTION_NOT_FOUND: FunctionNotFound,
@@ -215,6 +243,14 @@ _REFUSALS: dict[str, type[RelayError]] = {
     codes.INVALID_REQUEST: InvalidRequest,
     codes.INVALID_UUID: InvalidRequest,
     codes.TASK_PAYLOAD_TOO_LARGE: PayloadTooLarge,
+    codes.BLOB_QUOTA_EXCEEDED: NoRoom,
+    codes.BLOBS_FULL: NoRoom,
+    codes.BLOB_NOT_FOUND: NotFound,
+    codes.BLOB_DAMAGED: RelayError,
+    codes.TOO_MANY_REQUESTS: Throttled,
+    codes.QUEUE_FULL: QueueFull,
+    codes.IDENTITY_PROVIDER_UNAVAILABLE: Throttled,
+    codes.ENDPOINT_LOCKED: Throttled,
     codes.INTERNAL_ERROR: RelayError,
 }
 
@@ -248,6 +284,9 @@ _FAILURES: dict[str, type[TaskExecutionFailed]] = {
     codes.ENVIRONMENT_MISMATCH: EnvironmentMismatch,
     codes.SERIALIZATION_FAILED: ResultNotCarried,
     codes.RESULT_TOO_LARGE: ResultNotCarried,
+    codes.BLOB_QUOTA_EXCEEDED: ResultNotCarried,
+    codes.TASK_EXPIRED: TaskExpired,
+    codes.RESULT_EXPIRED: ResultExpired,
 }
 
 _LOGIN_HINT = "; run `mep login`, or set MEP_RELAY_URL and MEP_TOKEN"

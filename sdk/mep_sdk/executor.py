@@ -1,25 +1,30 @@
 """A :class:`concurrent.futures.Executor` whose workers are at an HPC site."""
 
 import concurrent.futures
-import json
+import logging
 import os
+import time
 import uuid
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from mep.wire.strategies import strategy_id
+from mep_sdk.arguments import json_object, positional_and_named, shown
 from mep_sdk.backlog import Call, Destination
 from mep_sdk.batch import uuid_text
 from mep_sdk.errors import MEPError
 from mep_sdk.functions import Functions, Known, known
 from mep_sdk.future import ComputeFuture
+from mep_sdk.progress import Bar
 from mep_sdk.serialize import Serializer
 from mep_sdk.submitter import Submitter, finish_at_exit
 
 if TYPE_CHECKING:
     from mep_sdk.client import Client
+
+log = logging.getLogger(__name__)
 
 _DEFAULT = Serializer()
 _NO_ENDPOINT = """\
@@ -46,6 +51,12 @@ class Executor(concurrent.futures.Executor):
         batch_size: most tasks in one request.
         serializer: how functions and arguments are written; the client's by default.
         result_serializers: what the worker tries in turn for results, by name or id.
+        container_id: of :meth:`mep_sdk.Client.register_container`: run in this image, where the
+            endpoint's template allows that.
+        progress: whether `map` and `shutdown` show how far they are, on stderr; by default where
+            that is a terminal.
+        amqp_port, api_burst_limit, api_burst_window_s: of Globus Compute's SDK; without effect.
+            Results come over the relay's HTTPS port, and the relay says when to be slower.
 
     Every property can be assigned at any time; a task is submitted with what they are then.
 
@@ -65,11 +76,17 @@ class Executor(concurrent.futures.Executor):
         *,
         serializer: Serializer | None = None,
         result_serializers: Sequence[str] | None = None,
+        container_id: str | uuid.UUID | None = None,
+        progress: bool | None = None,
+        amqp_port: int | None = None,
+        api_burst_limit: int | None = None,
+        api_burst_window_s: int | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is at least 1, not {batch_size}")
         self.label = label
         self.batch_size = batch_size
+        self.progress = progress
         self._client = client
         self._serializer = serializer
         self._functions = Functions()
@@ -82,6 +99,7 @@ class Executor(concurrent.futures.Executor):
         self.resource_specification = resource_specification
         self.user_endpoint_config = user_endpoint_config
         self.result_serializers = result_serializers
+        self.container_id = container_id
 
     @property
     def endpoint_id(self) -> str | None:
@@ -110,11 +128,11 @@ class Executor(concurrent.futures.Executor):
         """Options of the endpoint's template, to be replaced as a whole; others make another
         endpoint process, while this executor goes on.
         """
-        return _shown(self._config)
+        return shown(self._config)
 
     @user_endpoint_config.setter
     def user_endpoint_config(self, value: Mapping[str, Any] | None) -> None:
-        self._config = _json_object(value, "user_endpoint_config")
+        self._config = json_object(value, "user_endpoint_config")
         self._destination = None
 
     @property
@@ -122,11 +140,11 @@ class Executor(concurrent.futures.Executor):
         """What each task needs, for instance ``{"num_nodes": 2, "ranks_per_node": 4}``; to be
         replaced as a whole.
         """
-        return _shown(self._specification)
+        return shown(self._specification)
 
     @resource_specification.setter
     def resource_specification(self, value: Mapping[str, Any] | None) -> None:
-        self._specification = _json_object(value, "resource_specification")
+        self._specification = json_object(value, "resource_specification")
         self._destination = None
 
     @property
@@ -140,6 +158,16 @@ class Executor(concurrent.futures.Executor):
         self._destination = None
 
     @property
+    def container_id(self) -> str | None:
+        """The registered image that tasks run in; None: as the endpoint has it."""
+        return self._container_id
+
+    @container_id.setter
+    def container_id(self, value: str | uuid.UUID | None) -> None:
+        self._container_id = uuid_text(value, "container id") if value is not None else None
+        self._destination = None
+
+    @property
     def client(self) -> "Client":
         """The client; the login's is looked up when it is first needed.
 
@@ -147,7 +175,7 @@ class Executor(concurrent.futures.Executor):
             CredentialsError: nobody is logged in.
         """
         if self._client is None:
-            from mep_sdk.client import shared_client
+            from mep_sdk.shared import shared_client
 
             self._client = shared_client()
         return self._client
@@ -227,9 +255,37 @@ class Executor(concurrent.futures.Executor):
             as `submit`; also ValueError where `function_id` is no UUID.
         """
         self._must_be_ready()
-        positional, named = _arguments(arguments, args, kwargs)
+        positional, named = positional_and_named(arguments, args, kwargs)
         function = Known(function_id=uuid_text(function_id, "function id"))
         return self._enqueue(ComputeFuture(), function, positional, named)
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[Any]:
+        """As :meth:`concurrent.futures.Executor.map`; everything is submitted at once.
+
+        An iterator that is given up cancels what has not ended.
+
+        Raises:
+            as `submit`; the iterator: TimeoutError, and whatever a task ended with.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        futures = [self.submit(fn, *args) for args in zip(*iterables, strict=False)]
+        return self._results(futures, end)
+
+    def _results(self, futures: list[ComputeFuture], end: float | None) -> Iterator[Any]:
+        try:
+            with Bar(futures, self.progress):
+                futures.reverse()
+                while futures:  # not a loop over them: nobody needs a result twice
+                    yield futures.pop().result(None if end is None else end - time.monotonic())
+        finally:
+            for future in futures:
+                future.cancel()
 
     def reload_tasks(self, task_group_id: str | uuid.UUID | None = None) -> list[ComputeFuture]:
         """Futures for all tasks of the task group, in the order of submission, ended or not.
@@ -242,6 +298,17 @@ class Executor(concurrent.futures.Executor):
             self.task_group_id = task_group_id
         group = self.task_group_id
         return self._running().reload(group)
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until all that was submitted has been sent: its futures have task ids then, or an
+        exception. From there on the computer may be switched off; see `reload_tasks`.
+
+        Raises:
+            TimeoutError: that took longer than `timeout` seconds; it goes on.
+        """
+        submitter = self._submitter
+        if submitter is not None and submitter.pid == os.getpid() and not submitter.flush(timeout):
+            raise TimeoutError(f"not everything could be sent within {timeout} s")
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks; what was submitted is sent all the same.
@@ -258,8 +325,29 @@ class Executor(concurrent.futures.Executor):
             submitter.cancel_all()
         submitter.stop()
         if wait:
-            submitter.wait()
+            with Bar(submitter.unfinished(), self.progress):
+                submitter.wait()
             submitter.join()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        """Shut down, and wait; not where the block was interrupted (Ctrl-C): tasks go on then."""
+        interrupted = kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit))
+        self.shutdown(wait=not interrupted)
+        left = self._submitter.unfinished() if interrupted and self._submitter else []
+        if left:
+            log.warning(
+                "%d tasks go on at the endpoint; get their results with "
+                "Executor(task_group_id=%r).reload_tasks()",
+                *(len(left), self.task_group_id),
+            )
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an Executor belongs to its process: make one where it is used")
 
     def _enqueue(
         self,
@@ -306,44 +394,6 @@ class Executor(concurrent.futures.Executor):
             self._config,
             self._specification,
             self._result_serializers,
+            self._container_id or "",
         )
         return self._destination
-
-
-def _arguments(
-    given: tuple[Any, ...], args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and keyword arguments of `submit_to_registered_function`."""
-    doubled = (given and args is not None) or (len(given) > 1 and kwargs is not None)
-    if len(given) > 2 or doubled:
-        raise TypeError("pass the arguments as one tuple: args=(...), kwargs={...}")
-    if args is not None and not isinstance(args, (tuple, list)):
-        raise TypeError(f"args= is the tuple of arguments, not a {type(args).__name__}")
-    named = dict((given[1] if len(given) > 1 else kwargs) or {})
-    if not given:
-        return tuple(args or ()), named
-    if given[0] is None:
-        return (), named
-    return given[0] if isinstance(given[0], tuple) else (given[0],), named
-
-
-def _json_object(value: Mapping[str, Any] | None, name: str) -> str:
-    """The value as JSON text, which no later change of it can reach; empty for None.
-
-    Raises:
-        TypeError, ValueError: JSON cannot say it.
-    """
-    if value is None:
-        return ""
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{name} is a dictionary, not a {type(value).__name__}")
-    if not all(isinstance(key, str) for key in value):
-        raise TypeError(f"the keys of {name} must be strings")
-    try:
-        return json.dumps(dict(value), allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise type(error)(f"{name} must consist of what JSON can say: {error}") from error
-
-
-def _shown(text: str) -> Mapping[str, Any] | None:
-    return MappingProxyType(json.loads(text)) if text else None

@@ -1,8 +1,10 @@
 """How a task ended, as a value or an exception of this process."""
 
+import contextlib
 import linecache
 import re
 import sys
+from concurrent.futures import InvalidStateError
 from typing import Any
 
 from mep import payload
@@ -10,6 +12,7 @@ from mep.wire import codes
 from mep.wire.rest import TaskStatus
 from mep.wire.tasks import Result
 from mep_sdk.errors import MEPError, RemoteTraceback, SerializationError, TaskNotFound, failure
+from mep_sdk.future import ComputeFuture
 
 _FRAME = re.compile(r'  File "(?P<file>[^"<>]+)", line (?P<line>\d+), in ')
 
@@ -110,3 +113,38 @@ def shown(status: TaskStatus[bytes]) -> dict[str, Any]:
         status.failure_code or "", text, "", status.exception_payload or b""
     )
     return told
+
+
+def settle(future: ComputeFuture, status: dict[str, Any]) -> None:
+    """End a future with what REST said of its task."""
+    if status["status"] == "cancelled":
+        future.cancelled_remotely()
+        return
+    future.task_state = status["status"]
+    with contextlib.suppress(InvalidStateError):  # cancelled by the user meanwhile
+        if "exception" in status:
+            future.set_exception(status["exception"])
+        else:
+            future.set_result(status["result"])
+
+
+def complete(future: ComputeFuture, result: Result) -> None:
+    """Set a future to how its task ended; nothing where the user cancelled it first."""
+    if result.outcome == "cancelled":
+        future.cancelled_remotely()
+        return
+    value: Any = None
+    error: BaseException | None = None
+    try:
+        if result.outcome == "success":
+            value = value_of(result.payload)
+        else:
+            error = error_of(result)
+    except Exception as problem:  # noqa: BLE001 - whatever a payload does, its future must end
+        error = problem
+    with contextlib.suppress(InvalidStateError):
+        if error is None:
+            future.set_result(value)
+        else:
+            future.set_exception(error)
+        future.task_state = result.outcome

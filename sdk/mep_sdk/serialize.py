@@ -1,18 +1,16 @@
 """Functions and arguments to the payloads of :mod:`mep.payload`."""
 
-import functools
-import io
 import pickle
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
 from mep import payload
-from mep.wire import codes, limits
+from mep.payload.raw import PROTOCOL, Gathered, Piece
+from mep.wire import codes
 from mep.wire.strategies import strategy_id
-from mep_sdk.errors import PayloadTooLarge, SerializationError
+from mep_sdk.errors import SerializationError
 
 
 @dataclass(frozen=True)
@@ -43,24 +41,18 @@ class Serializer:
 
         Raises:
             SerializationError: something among them cannot be written.
-            PayloadTooLarge: they exceed what one task may carry.
         """
         data = strategy_id(self.data) if self.data else ""
-        packed = dump_arguments(args, kwargs, data)
-        if len(packed) > limits.PAYLOAD:
-            raise PayloadTooLarge(
-                413,
-                codes.TASK_PAYLOAD_TOO_LARGE,
-                f"the serialized arguments have {len(packed):,} bytes, more than the "
-                f"{limits.PAYLOAD:,} that one task may carry; pass large data through a file at "
-                "the site, or out of band",
-            )
-        return packed
+        return dump_arguments(args, kwargs, data)
 
 
 def dump_function(function: Callable[..., Any], serializer: str = "") -> bytes:
     """The packed body of a function; see :class:`Serializer` for the choice left open."""
+    from mep_sdk.shell import ShellFunction
+
     try:
+        if isinstance(function, ShellFunction):
+            function = function.as_function()
         if serializer:
             return payload.dump_function(function, serializer)
         from mep_sdk.source import plain_source
@@ -78,26 +70,15 @@ def dump_function(function: Callable[..., Any], serializer: str = "") -> bytes:
 
 
 def dump_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], serializer: str = "") -> bytes:
-    """The packed arguments of one call."""
-    first = _dump_data(tuple(args), serializer)
-    second = _dump_data(dict(kwargs), serializer) if kwargs else _no_kwargs(serializer)
-    return payload.pack([first, second])
-
-
-def _dump_data(value: Any, serializer: str) -> str:
+    """The packed arguments of one call; a raw payload unless a serializer is asked for."""
     try:
         if serializer:
-            return payload.dump_data(value, serializer)
-        return "00\n" + (_plain(value) or _by_value(value))
+            return payload.dump_arguments(tuple(args), dict(kwargs), serializer)
+        return b"".join(_raw((tuple(args), dict(kwargs))))
     except Exception as error:
         raise SerializationError(
             f"the arguments cannot be serialized: {error}", codes.SERIALIZATION_FAILED
         ) from error
-
-
-@functools.cache
-def _no_kwargs(serializer: str) -> str:
-    return _dump_data({}, serializer)
 
 
 class _UsersOwnError(Exception):
@@ -117,17 +98,13 @@ class _PlainPickler(pickle.Pickler):
         return NotImplemented
 
 
-def _plain(value: Any) -> str:
-    """A pickle that every worker can load, as base64; empty where dill is needed."""
-    file = io.BytesIO()
+def _raw(value: Any) -> list[Piece]:
+    """A pickle that every worker can load; by dill where that is needed."""
+    file = Gathered()
     try:
-        _PlainPickler(file, 4).dump(value)
+        _PlainPickler(file, PROTOCOL, buffer_callback=file.out_of_band).dump(value)
+        return file.pieces(dill=False)
     except Exception:  # noqa: BLE001 - dill takes more; what it refuses too is reported then
-        return ""
-    return b64encode(file.getbuffer()).decode()
+        from mep_sdk.by_value import gathered
 
-
-def _by_value(value: Any) -> str:
-    from mep_sdk.by_value import dumps
-
-    return dumps(value)
+        return gathered(value)

@@ -7,6 +7,7 @@ request is under way the next batch gathers.
 import atexit
 import contextlib
 import functools
+import logging
 import os
 import threading
 import weakref
@@ -19,9 +20,12 @@ from mep_sdk.backlog import Backlog, Call
 from mep_sdk.errors import MEPError
 from mep_sdk.functions import Known
 from mep_sdk.future import ComputeFuture
+from mep_sdk.outcome import settle
 
 if TYPE_CHECKING:
     from mep_sdk.client import Client
+
+log = logging.getLogger(__name__)
 
 FLUSH_S: Final = 10.0
 """At the end of the process: how long sending may take."""
@@ -35,13 +39,17 @@ class Submitter:
     def __init__(self, client: "Client", batch_size: int) -> None:
         self._client = client
         self._stream = client.result_stream()
-        self._changed = threading.Condition()
+        # The lock itself is entered, not the condition, which is Python: Ctrl-C between its
+        # acquiring and the body would leave it locked.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._backlog = Backlog(batch_size)
         self._cancels: list[str] = []
-        self._open: set[Future[Any]] = set()
+        self._open: set[ComputeFuture] = set()
         self._groups: set[str] = set()
         self._registered: dict[bytes, str] = {}
         self._stopping = False
+        self._busy = False
         self._thread: threading.Thread | None = None
         self.pid = os.getpid()
         _alive.add(self)
@@ -49,10 +57,13 @@ class Submitter:
     def add(self, call: Call) -> None:
         """Queue a call; it is sent in the background."""
         call.future.on_cancel = self._cancel
-        with self._changed:
+        with self._lock:
             self._watch(call.destination.task_group_id)
-            self._track(call.future)
+            # In this order: interrupted (Ctrl-C), there must be no queued future whose condition
+            # stays locked, and none that is waited for and nothing will end.
+            call.future.add_done_callback(self._done)
             self._backlog.add(call)
+            self._open.add(call.future)
             self._wake()
 
     def reload(self, group: str) -> list[ComputeFuture]:
@@ -66,7 +77,7 @@ class Submitter:
         futures = self._adopt(group, self._client.get_task_group(group))
         waiting = [future.task_id for future in futures if future.task_id and not future.done()]
         try:
-            statuses = self._client.get_batch_result(waiting)
+            statuses = self._client.statuses(waiting, keep=False)
         except Exception as error:
             for future in self._stream.ledger.settled(waiting):
                 settle(future, {"status": "failed", "exception": error})
@@ -81,7 +92,7 @@ class Submitter:
     def _adopt(self, group: str, task_ids: Iterable[str]) -> list[ComputeFuture]:
         """Futures that wait for these tasks, in the order given."""
         futures = []
-        with self._changed:
+        with self._lock:
             self._watch(group)
             for task_id in task_ids:
                 future = self._stream.ledger.waiting(task_id)
@@ -96,42 +107,44 @@ class Submitter:
 
     def cancel_all(self) -> None:
         """Cancel every future that is not done."""
-        with self._changed:
-            futures = list(self._open)
-        for future in futures:
+        for future in self.unfinished():
             future.cancel()
 
     def stop(self) -> None:
         """Take no more; send what is queued, then end the thread. Does not wait."""
-        with self._changed:
+        with self._lock:
             self._stopping = True
-            self._changed.notify()
+            self._changed.notify_all()
         self._release_if_done()
 
     def finish(self) -> None:
         """At the end of the process: send what is queued, within a bounded time; disconnect."""
         self.stop()
         self.join(FLUSH_S)
+        if unsent := [each for each in self.unfinished() if each.task_id is None]:
+            log.warning("not sent to the relay, and will not run: %d task(s)", len(unsent))
         self._client.close()
 
     def join(self, timeout_s: float | None = None) -> None:
         """Wait until everything queued has been sent."""
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and thread.ident and thread is not threading.current_thread():
             thread.join(timeout_s)
+
+    def unfinished(self) -> list[ComputeFuture]:
+        """Every future that is not done."""
+        with self._lock:
+            return list(self._open)
 
     def wait(self) -> None:
         """Wait until every future is done."""
-        while True:
-            with self._changed:
-                futures = set(self._open)
-            if not futures:
-                return
+        while futures := self.unfinished():
             wait_for(futures)
 
     def orphan(self) -> None:
         """In a forked child: neither thread nor connection exists here."""
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._stopping, self._thread = True, None
         futures, self._open = self._open, set()
         for future in futures:
@@ -147,14 +160,14 @@ class Submitter:
         future.add_done_callback(self._done)
 
     def _done(self, future: Future[Any]) -> None:
-        with self._changed:
+        with self._lock:
             self._open.discard(future)
         if self._stopping:
             self._release_if_done()
 
     def _release_if_done(self) -> None:
         """The last one leaves the result stream."""
-        with self._changed:
+        with self._lock:
             if self._open or not self._stopping:
                 return
             groups, self._groups = self._groups, set()
@@ -169,17 +182,22 @@ class Submitter:
             self._stream.watch(group)
 
     def _wake(self) -> None:
-        if self._thread is None:
+        if self._thread is None or self._thread.ident is None:  # its start may be interrupted
             self._thread = threading.Thread(target=self._run, name="mep-submitter", daemon=True)
             self._thread.start()
-        self._changed.notify()
+        self._changed.notify_all()
 
     def _cancel(self, future: ComputeFuture) -> None:
         """The user has cancelled; without a task id it is not sent, or its answer will tell."""
         if future.task_id is not None:
-            with self._changed:
+            with self._lock:
                 self._cancels.append(future.task_id)
                 self._wake()
+
+    def flush(self, timeout_s: float | None) -> bool:
+        """Wait until everything queued has been sent, or refused; False: not in time."""
+        with self._lock:
+            return self._changed.wait_for(lambda: not (self._busy or self._backlog), timeout_s)
 
     def _run(self) -> None:
         while self._wait_for_work():
@@ -190,15 +208,18 @@ class Submitter:
                 self._send(batch)
 
     def _wait_for_work(self) -> bool:
-        with self._changed:
+        with self._lock:
+            self._busy = False
+            self._changed.notify_all()
             while not (self._backlog or self._cancels):
                 if self._stopping:
                     return False
                 self._changed.wait()
+            self._busy = True
             return True
 
     def _take(self) -> tuple[list[str], list[Call]]:
-        with self._changed:
+        with self._lock:
             cancels, self._cancels = self._cancels, []
             return cancels, self._backlog.take() if self._backlog else []
 
@@ -211,11 +232,16 @@ class Submitter:
             fail(batch, error)
 
     def _with_function_ids(self, batch: list[Call]) -> dict[str, list[Call]]:
-        """The batch by function; what cannot be registered fails here."""
+        """The batch by function; what is too large or cannot be registered fails here."""
         calls: dict[str, list[Call]] = {}
         refused: dict[int, Exception] = {}
         for call in batch:
             function = call.function
+            try:
+                self._client.connection.large.check(len(call.payload))
+            except MEPError as error:
+                fail([call], error)
+                continue
             if not function.function_id and id(function) not in refused:
                 try:
                     self._register(function)
@@ -231,18 +257,24 @@ class Submitter:
     def _register(self, function: Known) -> None:
         digest = function.digest
         if digest not in self._registered:
-            self._registered[digest] = self._client.register_known(function)
+            self._registered[digest] = self._client.register_known(function, patient=True)
         function.function_id = self._registered[digest]
 
     def _submit(self, calls: dict[str, list[Call]]) -> None:
         destination = next(iter(calls.values()))[0].destination
+        options = {}
+        if destination.container_id:
+            where = (destination.endpoint_id, destination.container_id)
+            containers = self._client.connection.containers
+            options = containers.options(self._client, *where)
         request = destination.submit(
-            {function_id: [call.payload for call in group] for function_id, group in calls.items()}
+            {function_id: [call.payload for call in group] for function_id, group in calls.items()},
+            **options,
         )
         tasks: list[tuple[str, ComputeFuture]] = []
         self._stream.submitting()
         try:
-            answer = self._client.submit(destination.endpoint_id, request)
+            answer = self._client.submit(destination.endpoint_id, request, patient=True)
             for function_id, group in calls.items():
                 for call, task_id in zip(group, answer.tasks[function_id], strict=True):
                     call.future.task_id = task_id
@@ -268,19 +300,6 @@ def fail(calls: Iterable[Call], error: Exception) -> None:
                 call.future.set_exception(error)
 
 
-def settle(future: ComputeFuture, status: dict[str, Any]) -> None:
-    """End a future with what REST said of its task."""
-    if status["status"] == "cancelled":
-        future.cancelled_remotely()
-        return
-    future.task_state = status["status"]
-    with contextlib.suppress(InvalidStateError):  # cancelled by the user meanwhile
-        if "exception" in status:
-            future.set_exception(status["exception"])
-        else:
-            future.set_result(status["result"])
-
-
 @functools.cache
 def finish_at_exit() -> None:
     """At the end of the process, send what was submitted; results stay at the relay.
@@ -292,8 +311,11 @@ def finish_at_exit() -> None:
 
 
 def _finish() -> None:
-    for submitter in list(_alive):
-        submitter.finish()
+    try:
+        for submitter in list(_alive):
+            submitter.finish()
+    except KeyboardInterrupt:
+        log.warning("interrupted: what had not been sent to the relay yet does not run")
 
 
 def _after_fork() -> None:

@@ -15,13 +15,14 @@ import msgspec
 
 from mep import __version__
 from mep.wire.rest import MSGPACK
+from mep_sdk import bearer
 from mep_sdk.auth import Credentials
+from mep_sdk.bearer import Bearer
 from mep_sdk.errors import (
     CredentialsError,
     RelayError,
     RelayUnreachable,
     SubmissionUncertain,
-    Throttled,
     refusal,
 )
 
@@ -35,6 +36,8 @@ T = TypeVar("T")
 CONNECT_S: Final = 10.0
 FIRST_RETRY_S: Final = 0.1
 LAST_RETRY_S: Final = 5.0
+PATIENCE_S: Final = 60.0
+LONG_PATIENCE_S: Final = 900.0
 THROTTLED_S: Final = 900.0
 """How long one request obeys 429 before it gives up."""
 _LONGEST_ADVICE_S: Final = 60.0
@@ -46,13 +49,18 @@ class Transport:
     Args:
         credentials: the relay and the token.
         timeout_s: how long the relay may take to answer one request.
-        patience_s: how long a relay that cannot be reached is tried again.
+        patience_s: how long a relay that cannot be reached is tried again; None:
+            :data:`PATIENCE_S`, and :data:`LONG_PATIENCE_S` where nobody waits.
     """
 
-    def __init__(self, credentials: Credentials, timeout_s: float, patience_s: float) -> None:
+    def __init__(
+        self, credentials: Credentials, timeout_s: float, patience_s: float | None
+    ) -> None:
         self.credentials = credentials
+        self._bearer = bearer.of(credentials)
         self._timeout_s = timeout_s
-        self._patience_s = patience_s
+        both = (PATIENCE_S, LONG_PATIENCE_S) if patience_s is None else (patience_s, patience_s)
+        self._patience_s, self._long_patience_s = both
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._session: requests.Session | None = None
@@ -66,17 +74,19 @@ class Transport:
         *,
         params: dict[str, str] | None = None,
         once: bool = False,
+        patient: bool = False,
     ) -> T:
-        """One request, answered as `answer`.
+        """One request, answered as `answer`; `patient`: nobody waits for it.
 
         Raises:
-            RelayError: refused, or not reachable for `patience_s`.
+            RelayError: refused, or not reachable for that long.
             CredentialsError: the CA certificates cannot be read.
             SubmissionUncertain: `once`, and it is not known whether the relay took it.
         """
         data = None if body is None else msgspec.msgpack.encode(body)
-        waits = _waits(self._patience_s)
+        waits = _waits(self._long_patience_s if patient else self._patience_s)
         throttled = _waits(THROTTLED_S)
+        renewed = False
         while True:
             failure: RelayError
             try:
@@ -86,6 +96,9 @@ class Transport:
             else:
                 if response.status_code < 300:
                     return _decoded(response, answer)
+                if response.status_code == 401 and not renewed and self._renews(response):
+                    renewed = True
+                    continue
                 failure = _refusal(response, once=once)
                 pauses = throttled if response.status_code == 429 else waits
                 wait = retry_wait(response.status_code, _advice(response), pauses, once=once)
@@ -115,6 +128,10 @@ class Transport:
         import requests
 
         session = self._session or self._open()
+        try:
+            self._bearer.token()  # in the request's own place it could not be told from its failure
+        except RelayUnreachable as error:
+            raise _NotTakenError(str(error)) from error
         url = self.credentials.relay_url + path
         try:
             return session.request(
@@ -138,10 +155,15 @@ class Transport:
                 f"the relay at {self.credentials.relay_url} does not answer: {reason}"
             ) from error
 
+    def _renews(self, refused: "requests.Response") -> bool:
+        """Whether another token may do: this one has expired earlier than our clock says."""
+        sent = refused.request.headers["Authorization"].removeprefix("Bearer ")
+        return self._bearer.refused(sent)
+
     def _open(self) -> "requests.Session":
         with self._lock:
             if self._session is None:
-                self._session = _new_session(self.credentials)
+                self._session = _new_session(self.credentials, self._bearer)
             return self._session
 
 
@@ -155,36 +177,16 @@ class _NotTakenError(Exception):
     """The request was not taken, or taking it twice is harmless."""
 
 
-def _new_session(credentials: Credentials) -> "requests.Session":
-    import requests
-    from requests.adapters import HTTPAdapter
-
+def _new_session(credentials: Credentials, bearer: Bearer) -> "requests.Session":
     from mep.link import Peer
+    from mep.transfer import new_session
 
     try:
-        context = Peer(credentials.relay_url, credentials.ca_file).tls()
+        session = new_session(Peer(credentials.relay_url, credentials.ca_file), bearer.token)
     except OSError as error:
         raise CredentialsError(
             f"the CA certificates in {credentials.ca_file} cannot be used: {error}"
         ) from error
-
-    class Adapter(HTTPAdapter):
-        """Trusts what the result stream trusts: the system's CAs and the user's."""
-
-        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-            super().init_poolmanager(*args, ssl_context=context, **kwargs)
-
-        def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
-            return super().proxy_manager_for(proxy, ssl_context=context, **kwargs)
-
-    def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {credentials.token}"
-        return request
-
-    session = requests.Session()
-    session.mount("https://", Adapter())
-    # A callable, since requests lets ~/.netrc replace an Authorization header.
-    session.auth = authorize
     session.headers["User-Agent"] = f"mep-sdk/{__version__}"
     session.headers["Accept"] = MSGPACK
     session.headers["Content-Type"] = MSGPACK
@@ -204,11 +206,16 @@ def retry_wait(status: int, advice_s: float, waits: Iterator[float], *, once: bo
 
 
 def _waits(patience_s: float) -> Iterator[float]:
-    """Growing pauses before further tries, until `patience_s` seconds of wall clock are over."""
-    end = time.monotonic() + patience_s
-    wait = FIRST_RETRY_S
-    while time.monotonic() + wait < end:
+    """Growing pauses before further tries, until `patience_s` seconds have been spent on them.
+
+    One try counts as no more than a pause and a connection may take: a process that was stopped for
+    an hour has not tried for an hour.
+    """
+    spent, wait = 0.0, FIRST_RETRY_S
+    while spent + wait < patience_s:
+        began = time.monotonic()
         yield wait
+        spent += min(time.monotonic() - began, wait + CONNECT_S)
         wait = min(2 * wait, LAST_RETRY_S)
 
 
@@ -242,8 +249,6 @@ def _refusal(response: "requests.Response", *, once: bool) -> RelayError:
         body = {}
     said = body.get("message")
     message = str(said) if said else f"{response.url} answers HTTP {response.status_code}"
-    if response.status_code == 429:
-        return Throttled(429, str(body.get("code", "")), message)
     return refusal(response.status_code, str(body.get("code", "")), message)
 
 

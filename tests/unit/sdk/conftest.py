@@ -1,17 +1,20 @@
 """What tests of the SDK share: no login of the person who runs them, and relays on loopback."""
 
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from mep_sdk import Client
+from mep_sdk import Client, auth
 from relays import TOKEN, EchoRelay
 
 
 @pytest.fixture(autouse=True)
 def no_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MEP_RELAY_URL", "MEP_TOKEN", "MEP_CA_FILE", "MEP_INSECURE_HTTP"):
+    clients = [f"{prefix}_{end}" for prefix in auth.CLIENTS for end in ("ID", "SECRET")]
+    plain = ("MEP_RELAY_URL", "MEP_TOKEN", "MEP_CA_FILE", "MEP_INSECURE_HTTP")
+    for name in (*plain, *clients):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
@@ -28,3 +31,19 @@ def client_of() -> Iterator[Callable[[EchoRelay], Client]]:
             return client
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-keyout", key, "-out", certificate, "-days", "2"),
+            *("-subj", "/CN=relay", "-addext", "subjectAltName=IP:127.0.0.1"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return key, certificate

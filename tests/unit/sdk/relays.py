@@ -341,12 +341,59 @@ class ForgetfulRelay(EchoRelay):
 
 
 class RefusingRelay(HoardingRelay):
-    """Takes tasks, and refuses the stream of their results."""
+    """Takes tasks, and tells of none: the token was revoked meanwhile."""
 
     async def greet(self, websocket: WebSocket) -> bool:
         denial = PlainTextResponse("The token was revoked.", 401)
         await websocket.send_denial_response(denial)
         return False
+
+    async def batch_status(self, request: Request) -> Response:
+        return refuse(401, codes.USER_UNAUTHENTICATED, "The token was revoked.")
+
+
+class NoUpgradeRelay(EchoRelay):
+    """Behind a proxy that lets HTTP through and answers this to WebSockets."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.refused = status
+
+    async def greet(self, websocket: WebSocket) -> bool:
+        denial = PlainTextResponse("Upgrade is not allowed here.", self.refused)
+        await websocket.send_denial_response(denial)
+        return False
+
+
+class DeafStreamRelay(EchoRelay):
+    """Behind a proxy that takes WebSockets and hands nothing on."""
+
+    async def greet(self, websocket: WebSocket) -> bool:
+        await websocket.accept()
+        with contextlib.suppress(WebSocketDisconnect):
+            while True:
+                await websocket.receive_bytes()
+        return False
+
+
+class ReticentRelay(EchoRelay):
+    """Streams nothing; asked, it tells."""
+
+    async def stream(self, group: str) -> None:
+        """Nothing."""
+
+
+class LateStreamRelay(NoUpgradeRelay):
+    """The first WebSocket is not answered until the test says so; then all is well."""
+
+    def __init__(self) -> None:
+        super().__init__(503)
+        self.open = threading.Event()
+
+    async def greet(self, websocket: WebSocket) -> bool:
+        if self.open.is_set():
+            return await EchoRelay.greet(self, websocket)
+        return await super().greet(websocket)
 
 
 @contextlib.contextmanager

@@ -88,3 +88,35 @@ def test_the_token_is_not_shown() -> None:
     assert "stored" not in repr(STORED)
     assert "stored" not in repr(Client(STORED.relay_url, STORED.token))
     assert json.loads(auth.store(STORED).read_text())["token"] == "stored"
+
+
+@pytest.mark.parametrize("prefix", auth.CLIENTS)
+def test_a_client_beats_the_stored_login(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    auth.store(STORED)
+    monkeypatch.setenv(f"{prefix}_ID", "id")
+    with pytest.raises(CredentialsError, match=f"{prefix}_SECRET is not"):
+        auth.find()
+    monkeypatch.setenv(f"{prefix}_SECRET", "secret")
+    found = auth.find()
+    assert (found.relay_url, found.ca_file) == (STORED.relay_url, STORED.ca_file)
+    assert (found.token, found.client_id, found.client_secret) == ("", "id", "secret")
+    assert "secret'" not in repr(found)
+    monkeypatch.setenv("MEP_RELAY_URL", "https://other.example.org")
+    assert auth.find().relay_url == "https://other.example.org"
+    assert auth.find(token="given").client_id == ""
+    monkeypatch.delenv(f"{prefix}_ID")
+    with pytest.raises(CredentialsError, match=f"{prefix}_ID is not"):
+        auth.find()
+
+
+def test_our_own_client_variables_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEP_RELAY_URL", "https://relay.example.org")
+    for prefix in reversed(auth.CLIENTS):
+        monkeypatch.setenv(f"{prefix}_ID", prefix)
+        monkeypatch.setenv(f"{prefix}_SECRET", "s")
+        assert auth.find().client_id == prefix
+
+
+def test_a_client_s_secret_is_not_stored() -> None:
+    where = auth.store(Credentials("https://x", "t", client_id="id", client_secret="hidden"))
+    assert "hidden" not in where.read_text()

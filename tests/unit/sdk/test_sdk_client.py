@@ -88,6 +88,20 @@ def test_batches(client_of: ClientOf) -> None:
     assert gcc.get_task_group(answer["task_group_id"]) == ids
 
 
+def test_a_batch_that_is_larger_than_a_request(client_of: ClientOf) -> None:
+    relay = EchoRelay()
+    client = client_of(relay)
+    fid = client.register_function(len)
+    batch = client.create_batch()
+    for n in range(3):
+        batch.add(fid, args=(bytes(n + 2_000_000),))
+    answer = client.batch_run(EP, batch)
+    assert [len(each.tasks[fid]) for each in relay.submits] == [2, 1]
+    assert {each.task_group_id for each in relay.submits[1:]} == {answer["task_group_id"]}
+    told = client.get_batch_result(answer["tasks"][fid])
+    assert [each["result"] for each in told.values()] == [n + 2_000_000 for n in range(3)]
+
+
 def test_the_older_batches_go_to_several_endpoints_and_keep_their_order(
     client_of: ClientOf,
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from mep_sdk import Client, ComputeFuture, Executor, MEPError
+from mep_sdk.auth import Credentials
 from mep_sdk.errors import (
     AuthenticationError,
     CredentialsError,
@@ -21,17 +22,23 @@ from mep_sdk.errors import (
     SerializationError,
     SubmissionUncertain,
 )
+from mep_sdk.polling import Polling
 from relays import (
+    TOKEN,
     WAIT_S,
     BusyRelay,
+    DeafStreamRelay,
     EagerRelay,
     EchoRelay,
     ForgetfulRelay,
     HoardingRelay,
+    LateStreamRelay,
     NoSuchEndpointRelay,
+    NoUpgradeRelay,
     OnceRelay,
     RefusingRelay,
     RepeatingRelay,
+    ReticentRelay,
     SlowRelay,
     hanging_up,
 )
@@ -312,6 +319,54 @@ def test_a_stream_that_is_refused_ends_futures(client_of: ClientOf) -> None:
                 ex.submit(hello, "x").result(WAIT_S)
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 502])
+def test_a_proxy_that_lets_no_websocket_through(client_of: ClientOf, status: int) -> None:
+    relay = NoUpgradeRelay(status)
+    with Executor(EP, client=client_of(relay)) as ex:
+        assert ex.submit(hello, "x").result(WAIT_S) == "Hello x"
+        with pytest.raises(ZeroDivisionError):
+            ex.submit(div0).result(WAIT_S)
+        assert list(ex.map(hello, "abc", timeout=WAIT_S)) == ["Hello a", "Hello b", "Hello c"]
+    assert relay.hellos == 0
+
+
+def test_a_proxy_that_swallows_what_is_said_on_a_websocket(client_of: ClientOf) -> None:
+    with Executor(EP, client=client_of(DeafStreamRelay())) as ex:
+        assert ex.submit(hello, "x").result(WAIT_S) == "Hello x"
+
+
+def test_what_the_stream_never_told_is_found_by_asking(client_of: ClientOf) -> None:
+    """As is done from time to time though the stream is up."""
+    relay = ReticentRelay()
+    client = client_of(relay)
+    with Executor(EP, client=client) as ex:
+        futures = [ex.submit(hello, "x"), ex.submit(div0)]
+        ex.flush(WAIT_S)
+        relay.until(lambda: relay.hellos)
+        received: list[str] = []
+        ways = (client.connection.large, received.extend, futures[0].set_exception)
+        ledger = client.result_stream().ledger
+        polling = Polling(Credentials(client.relay_url, TOKEN), ledger, *ways, once=True)
+        polling.run()
+        assert futures[0].result(0) == "Hello x"
+        assert isinstance(futures[1].exception(0), ZeroDivisionError)
+        assert received == [future.task_id for future in futures]
+
+
+def test_results_are_asked_for_no_more_once_the_stream_is_up(client_of: ClientOf) -> None:
+    relay = LateStreamRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        assert ex.submit(hello, "x").result(WAIT_S) == "Hello x"
+        assert "batch_status" in relay.requests
+        relay.open.set()
+        relay.until(lambda: relay.hellos)
+        assert ex.submit(hello, "y").result(WAIT_S) == "Hello y"
+        relay.until(lambda: not relay.unacknowledged)  # what was told over REST, too
+        asked = relay.requests.count("batch_status")
+        assert [ex.submit(hello, c).result(WAIT_S) for c in "ab"] == ["Hello a", "Hello b"]
+        assert relay.requests.count("batch_status") == asked
+
+
 def test_a_payload_above_the_limit_is_not_sent(client_of: ClientOf) -> None:
     relay = EchoRelay()
     with Executor(EP, client=client_of(relay)) as ex:
@@ -319,6 +374,14 @@ def test_a_payload_above_the_limit_is_not_sent(client_of: ClientOf) -> None:
             ex.submit(len, b"x" * 11 * 2**20).result(WAIT_S)
     assert caught.value.code == "TASK_PAYLOAD_TOO_LARGE"
     assert relay.submits == []
+
+
+def test_a_payload_above_the_limit_spares_its_neighbours(client_of: ClientOf) -> None:
+    with Executor(EP, client=client_of(EchoRelay())) as ex:
+        futures = [ex.submit(len, bytes(size)) for size in (3, 11 * 2**20, 2 * 2**20)]
+        with pytest.raises(PayloadTooLarge, match="10,485,760"):
+            futures[1].result(WAIT_S)
+        assert [futures[0].result(WAIT_S), futures[2].result(WAIT_S)] == [3, 2 * 2**20]
 
 
 def test_arguments_that_cannot_be_serialized(client_of: ClientOf) -> None:
@@ -433,10 +496,11 @@ def test_shutdown_that_cancels(client_of: ClientOf) -> None:
 
 
 def test_threads_end_with_the_last_executor(client_of: ClientOf) -> None:
+    others = threading.enumerate()
     client = client_of(EchoRelay())
     with Executor(EP, client=client) as ex:
         assert ex.submit(hello, "x").result(WAIT_S) == "Hello x"
-        ours = [t for t in threading.enumerate() if t.name.startswith("mep-")]
+        ours = [t for t in threading.enumerate() if t.name.startswith("mep-") and t not in others]
         assert {thread.name for thread in ours} == {"mep-submitter", "mep-results"}
     for thread in ours:
         thread.join(WAIT_S)

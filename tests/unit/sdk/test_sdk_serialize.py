@@ -13,7 +13,7 @@ from typing import Any
 import dill
 import pytest
 from mep_sdk.by_value import is_users_own
-from mep_sdk.errors import PayloadTooLarge, SerializationError
+from mep_sdk.errors import SerializationError
 from mep_sdk.outcome import as_local, with_lines
 from mep_sdk.serialize import Serializer, dump_arguments, dump_function
 from mep_sdk.source import plain_source
@@ -380,11 +380,6 @@ def test_a_function_that_cannot_be_serialized_is_named() -> None:
 
     with pytest.raises(SerializationError, match="function holds cannot be serialized"):
         dump_function(holds)
-
-
-def test_too_much() -> None:
-    with pytest.raises(PayloadTooLarge, match="10,485,760"):
-        Serializer().arguments((bytes(9 * 2**20),), {})
 
 
 def test_lines_of_the_user_s_script_are_put_into_a_remote_traceback(users: ModuleType) -> None:

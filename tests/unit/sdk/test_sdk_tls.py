@@ -1,6 +1,5 @@
 """A relay with a certificate of its own CA: trusted by both connections, or by none."""
 
-import subprocess
 import uuid
 from pathlib import Path
 
@@ -10,22 +9,6 @@ from mep_sdk.errors import CredentialsError, RelayUnreachable
 from relays import TOKEN, WAIT_S, EchoRelay
 
 EP = str(uuid.uuid4())
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-keyout", key, "-out", certificate, "-days", "2"),
-            *("-subj", "/CN=relay", "-addext", "subjectAltName=IP:127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return key, certificate
 
 
 def hello(name: str) -> str:

@@ -1,0 +1,59 @@
+"""A batch, submitted: in one request, or as few as the relay's limits allow."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from mep.wire.rest import Submit, Submitted
+from mep_sdk.batch import Batch
+
+Send = Callable[[str, Submit[bytes]], Submitted]
+"""Submits to an endpoint: :meth:`mep_sdk.Client.submit`."""
+
+
+def run(send: Send, endpoint_id: str, batch: Batch) -> dict[str, Any]:
+    """All calls to one endpoint; the answers as if it had been one request.
+
+    Raises:
+        ValueError: the batch is empty.
+        RelayError: as `send`.
+    """
+    if not batch.calls:
+        raise ValueError("the batch is empty")
+    whole: dict[str, Any] = {}
+    for tasks in batch.requests():
+        answer = send(endpoint_id, batch.request(tasks, whole.get("task_group_id")))
+        if not whole:
+            whole = msgspec.to_builtins(answer)
+            continue
+        for function_id, task_ids in answer.tasks.items():
+            whole["tasks"].setdefault(function_id, []).extend(task_ids)
+    return whole
+
+
+def run_older(send: Send, batch: Batch) -> list[str]:
+    """Each call to the endpoint that it names; task ids in the order of `add`.
+
+    Raises:
+        ValueError: a call names no endpoint.
+        RelayError: as `send`.
+    """
+    task_ids: dict[int, str] = {}
+    positions: dict[str, dict[str, list[int]]] = {}
+    for position, (endpoint_id, function_id, _) in enumerate(batch.calls):
+        if endpoint_id is None:
+            raise ValueError(
+                "batch_run(batch) needs batch.add(..., endpoint_id=..., function_id=...); "
+                "else call batch_run(endpoint_id, batch)"
+            )
+        positions.setdefault(endpoint_id, {}).setdefault(function_id, []).append(position)
+    for endpoint_id, functions in positions.items():
+        tasks = {
+            function_id: [batch.calls[position][2] for position in there]
+            for function_id, there in functions.items()
+        }
+        answer = send(endpoint_id, batch.request(tasks))
+        for function_id, there in functions.items():
+            task_ids.update(zip(there, answer.tasks[function_id], strict=True))
+    return [task_ids[position] for position in range(len(batch.calls))]

@@ -1,0 +1,172 @@
+"""Arguments and results too large for a request: uploaded before the submit, downloaded after.
+
+What one relay takes is asked for when the first large arguments are there.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+
+from mep.background import Threads
+from mep.wire import codes, limits
+from mep.wire.rest import BLOBS_PATH, Body, Submit, TaskStatus, Uploaded, result_path
+from mep.wire.tasks import Blob
+from mep_sdk import bearer
+from mep_sdk.auth import Credentials
+from mep_sdk.errors import MEPError, NotFound, PayloadTooLarge, RelayUnreachable, refusal
+from mep_sdk.transport import Transport
+
+if TYPE_CHECKING:
+    from mep.transfer import Transfer
+
+DOWNLOADS: Final = 4
+"""At once, of results that a stream brought."""
+TRIES: Final = 10
+"""Of a transfer that does not get on: about 50 seconds."""
+
+
+T = TypeVar("T")
+
+
+class Sizes(Body, frozen=True):
+    """What matters here of ``GET /v3/limits``, and what holds where a relay does not say."""
+
+    payload: int = limits.PAYLOAD
+    inline: int = limits.LINK_FRAME
+
+
+class Large:
+    """Transfers with one relay, as one user. Safe to use from several threads."""
+
+    def __init__(self, credentials: Credentials, http: Transport) -> None:
+        self._credentials = credentials
+        self._bearer = bearer.of(credentials)
+        self._http = http
+        self._lock = threading.Lock()
+        self._sizes: Sizes | None = None
+        self._transfer: Transfer | None = None
+        self._downloads = Threads("mep-download", DOWNLOADS)
+
+    def check(self, size: int) -> None:
+        """Whether the relay takes arguments of so many bytes; asks it once where that is unclear.
+
+        Raises:
+            PayloadTooLarge: it does not.
+            RelayError: not reachable.
+        """
+        if size <= limits.INLINE:
+            return
+        most = self._known().payload
+        if size > most:
+            raise PayloadTooLarge(
+                413,
+                codes.TASK_PAYLOAD_TOO_LARGE,
+                f"the serialized arguments have {size:,} bytes, more than the {most:,} that one "
+                "task may carry; pass large data through a file at the site, or out of band",
+            )
+
+    def submit(self, request: Submit[bytes]) -> Submit[bytes]:
+        """The request with its large arguments uploaded.
+
+        Raises:
+            PayloadTooLarge: some are too large; nothing was sent.
+            RelayError: the relay refuses, or was not reachable.
+        """
+        calls = [call for group in request.tasks.values() for call in group]
+        large = [call for call in calls if isinstance(call, bytes) and len(call) > limits.INLINE]
+        if not large:
+            return request
+        for call in large:
+            self.check(len(call))
+        return msgspec.structs.replace(request, tasks=self._uploaded(request.tasks))
+
+    def result(self, task_id: str, blob: Blob | Uploaded) -> bytearray:
+        """The packed result of a task.
+
+        Raises:
+            RelayError: the relay refuses, or was not reachable.
+        """
+        if isinstance(blob, Uploaded):
+            blob = Blob(blob.blob_id, blob.size, blob.sha256)
+        return _told(lambda: self._transfers().download(result_path(task_id), blob))
+
+    def whole(self, status: TaskStatus[bytes]) -> TaskStatus[bytes]:
+        """A task's status with its large result downloaded.
+
+        Raises:
+            RelayError: the relay refuses, or was not reachable.
+        """
+        if status.result_blob is None:
+            return status
+        data = self.result(status.task_id, status.result_blob)
+        name = "result" if status.status == "success" else "exception_payload"
+        return msgspec.structs.replace(status, **{name: data})
+
+    def fetch(self, task_id: str, blob: Blob, then: Callable[[bytearray | MEPError], None]) -> None:
+        """As :meth:`result`, in the background."""
+
+        def errand() -> None:
+            try:
+                outcome: bytearray | MEPError = self.result(task_id, blob)
+            except MEPError as error:
+                outcome = error
+            except Exception as error:  # noqa: BLE001 - somebody waits for the outcome
+                outcome = MEPError(f"the result cannot be downloaded: {error!r}")
+            then(outcome)
+
+        self._downloads.do(errand)
+
+    def close(self) -> None:
+        """Try nothing again."""
+        with self._lock:
+            transfer, self._transfer = self._transfer, None
+        if transfer is not None:
+            transfer.close()
+        self._downloads.end()
+
+    def _uploaded(
+        self, tasks: Mapping[str, Sequence[bytes | Uploaded]]
+    ) -> dict[str, list[bytes | Uploaded]]:
+        return {
+            function_id: [self._upload(call) for call in calls]
+            for function_id, calls in tasks.items()
+        }
+
+    def _upload(self, call: bytes | Uploaded) -> bytes | Uploaded:
+        if isinstance(call, Uploaded) or len(call) <= self._known().inline:
+            return call
+        from mep.transfer import blob_of
+
+        return _told(lambda: self._transfers().upload(BLOBS_PATH, call, blob_of(call)))
+
+    def _known(self) -> Sizes:
+        if self._sizes is None:
+            try:
+                self._sizes = self._http.call("GET", "/v3/limits", Sizes)
+            except NotFound:
+                self._sizes = Sizes()
+        return self._sizes
+
+    def _transfers(self) -> "Transfer":
+        from mep.link import Peer
+        from mep.transfer import Transfer
+
+        with self._lock:
+            if self._transfer is None:
+                peer = Peer(self._credentials.relay_url, self._credentials.ca_file)
+                self._transfer = Transfer(peer, self._bearer.token, TRIES)
+            return self._transfer
+
+
+def _told(act: Callable[[], T]) -> T:
+    """What `act` returns; its failure as one of the SDK's."""
+    from mep.transfer import TransferError, TransferStopped
+
+    try:
+        return act()
+    except TransferError as error:
+        raise refusal(error.status, error.code, error.message) from error
+    except TransferStopped as error:
+        raise RelayUnreachable(str(error)) from error

@@ -1,0 +1,138 @@
+"""Shell commands as functions: :class:`ShellFunction`, and :class:`MPIFunction` over it.
+
+They travel as source (:meth:`ShellFunction.as_function`), so that a worker of any Python runs them;
+:mod:`mep.shell` does so there.
+"""
+
+import itertools
+import keyword
+import linecache
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from mep import shell
+from mep.shell import ShellResult
+
+__all__ = ["MPIFunction", "ShellFunction", "ShellResult"]
+
+_numbers = itertools.count()
+
+
+class ShellFunction:
+    """A command that runs at the endpoint: ``submit(ShellFunction("echo {word}"), word="hello")``.
+
+    The result is a :class:`mep.shell.ShellResult`; a command that fails is a result too, with its
+    exit status, and raises nothing. Changes of an object after its first submit have no effect.
+
+    Args:
+        cmd: for bash, may have several lines; fields in braces are filled in with the keyword
+            arguments of the call, literal braces are doubled.
+        stdout: file at the endpoint that gets its output (added at the end), relative to where it
+            runs.
+        stderr: likewise.
+        walltime: seconds after which it is ended, with all that it started: exit status 124.
+        snippet_lines: how many lines of each output come back, from the end.
+        name: of the function, as it is registered; an identifier.
+        return_dict: a dictionary instead of a ShellResult, for results in JSON.
+        run_dir: directory at the endpoint to run in; made if missing.
+
+    Raises:
+        ValueError: no identifier, a negative number, or nothing to run.
+    """
+
+    _mpi: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        cmd: str,
+        stdout: str | None = None,
+        stderr: str | None = None,
+        walltime: float | None = None,
+        snippet_lines: int = shell.SNIPPET_LINES,
+        name: str | None = None,
+        return_dict: bool = False,
+        run_dir: str | None = None,
+    ) -> None:
+        self.cmd = _command(cmd)
+        self.stdout = stdout
+        self.stderr = stderr
+        self.walltime = _not_negative(walltime, "walltime")
+        self.snippet_lines = _not_negative(snippet_lines, "snippet_lines")
+        self.__name__ = _identifier(name or type(self).__name__)
+        self.return_dict = return_dict
+        self.run_dir = run_dir
+
+    def __call__(self, **arguments: Any) -> "ShellResult | dict[str, Any]":
+        """Run it here: what an endpoint does with it.
+
+        Raises:
+            mep.shell.MissingField: a field of the command has no value.
+        """
+        return shell.run(self.cmd, arguments, **self._settings())
+
+    def as_function(self) -> Callable[..., Any]:
+        """A plain function that does the same, with source of its own."""
+        settings = "".join(f", {key}={value!r}" for key, value in self._settings().items())
+        source = (
+            f"def {self.__name__}(**arguments):\n"
+            "    from mep.shell import run\n"
+            f"    return run({self.cmd!r}, arguments{settings})\n"
+        )
+        file = f"<mep shell function {next(_numbers)}>"
+        linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+        # Of no module, so that every serializer takes the function itself and asks for its source.
+        namespace: dict[str, Any] = {"__name__": "mep_shell_function"}
+        exec(compile(source, file, "exec"), namespace)  # noqa: S102 - made of literals, above
+        function: Callable[..., Any] = namespace[self.__name__]
+        return function
+
+    def _settings(self) -> dict[str, Any]:
+        settings = {
+            "stdout": self.stdout,
+            "stderr": self.stderr,
+            "walltime": self.walltime,
+            "run_dir": self.run_dir,
+            "mpi": self._mpi or None,
+            "return_dict": self.return_dict or None,
+        }
+        given = {key: value for key, value in settings.items() if value is not None}
+        return {**given, "snippet_lines": self.snippet_lines}
+
+    def __repr__(self) -> str:
+        settings = {**self._settings(), "name": self.__name__}
+        settings.pop("mpi", None)
+        if self.snippet_lines == shell.SNIPPET_LINES:
+            del settings["snippet_lines"]
+        if self.__name__ == type(self).__name__:
+            del settings["name"]
+        rest = "".join(f", {key}={value!r}" for key, value in settings.items())
+        return f"{type(self).__name__}({self.cmd!r}{rest})"
+
+
+class MPIFunction(ShellFunction):
+    """A command that the endpoint's MPI launcher starts on the nodes that a task gets.
+
+    How many those are, and how many ranks, says ``Executor.resource_specification``. The command
+    is put behind ``$PARSL_MPI_PREFIX``: of several lines that is the first. A command that names
+    one of the ``PARSL_..._PREFIX`` variables itself is run as it is.
+    """
+
+    _mpi = True
+
+
+def _command(cmd: str) -> str:
+    if not isinstance(cmd, str) or not cmd.strip():
+        raise ValueError(f"the command must be text that says what to run, not {cmd!r}")
+    return cmd
+
+
+def _not_negative(value: Any, name: str) -> Any:
+    if value is not None and value < 0:
+        raise ValueError(f"{name} is {value!r}; it must not be negative")
+    return value
+
+
+def _identifier(name: str) -> str:
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise ValueError(f"name={name!r} must be a Python identifier, as in 'count_lines'")
+    return name
