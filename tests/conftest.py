@@ -15,8 +15,14 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from testbed.postgres import Server
+    from testbed.slapd import Directory
+    from testbed.slurm import Cluster
 
 REQUIRE_ALL = os.environ.get("MEP_REQUIRE_ALL") == "1"
 NEEDS_ROOT = "needs root: it makes accounts and changes uid (run the tests as root to include it)"
@@ -24,8 +30,17 @@ NEEDS_ROOT = "needs root: it makes accounts and changes uid (run the tests as ro
 ACCOUNT_LOCK = Path("/run/lock/mep-test-accounts.lock")
 ACCOUNT_PREFIX = "mept-"
 OWNER_MARK = "mep test account of process"
+FIRST_UID = 1000
 
 NewAccount = Callable[..., pwd.struct_passwd]
+
+
+def pytest_configure() -> None:
+    """Processes of tests have signals as on a terminal; jobs of a shell or nohup ignore some."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)  # still ignored here, but not inherited
 
 
 # --- skips --------------------------------------------------------------------------------------
@@ -103,6 +118,71 @@ def session_accounts() -> Iterator[NewAccount]:
         yield make
 
 
+# --- databases ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator["Server"]:
+    """A PostgreSQL server; see :mod:`testbed.postgres`."""
+    from testbed.postgres import Server, missing
+
+    if reason := missing():
+        pytest.skip(reason)
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def slapd() -> Iterator["Directory"]:
+    """An LDAP directory; see :mod:`testbed.slapd`."""
+    from testbed.slapd import Directory, missing
+
+    if reason := missing():
+        pytest.skip(reason)
+    with Directory() as directory:
+        yield directory
+
+
+# --- a batch system -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster() -> Iterator["Cluster"]:
+    """Four nodes under a real Slurm, without accounting; see :mod:`testbed.slurm`."""
+    yield from _cluster(with_accounting=False)
+
+
+@pytest.fixture(scope="session")
+def accounting_cluster() -> Iterator["Cluster"]:
+    """The same with slurmdbd: here `sacct` works."""
+    yield from _cluster(with_accounting=True)
+
+
+@pytest.fixture
+def slurm(slurm_cluster: "Cluster") -> Iterator["Cluster"]:
+    """The cluster of the session, with no job and every node idle, before and after the test."""
+    slurm_cluster.reset()
+    yield slurm_cluster
+    slurm_cluster.reset()
+
+
+@pytest.fixture
+def slurm_with_accounting(accounting_cluster: "Cluster") -> Iterator["Cluster"]:
+    """As :func:`slurm`, with `sacct`."""
+    accounting_cluster.reset()
+    yield accounting_cluster
+    accounting_cluster.reset()
+
+
+def _cluster(*, with_accounting: bool) -> Iterator["Cluster"]:
+    from testbed.slurm import Cluster, missing
+
+    if reason := missing(with_accounting):
+        pytest.skip(reason)
+    with Cluster(with_accounting=with_accounting) as cluster:
+        yield cluster
+
+
 @contextlib.contextmanager
 def _site_directory() -> Iterator[Path]:
     if os.geteuid() != 0:
@@ -143,7 +223,8 @@ def _is_orphan(gecos: str) -> bool:
 def _add_account(label: str, options: tuple[str, ...]) -> pwd.struct_passwd:
     name = f"{ACCOUNT_PREFIX}{label}-{secrets.token_hex(3)}"
     comment = f"{OWNER_MARK} {os.getpid()}"
-    command = ["useradd", "--create-home", "--user-group", "--comment", comment, *options, name]
+    command = ["useradd", "--create-home", "--user-group", "--comment", comment, *options]
+    command += ["--password", "*", name]  # no password, but not locked
     with _account_lock():
         subprocess.run(command, check=True, timeout=60, capture_output=True)
     return pwd.getpwnam(name)
@@ -165,7 +246,13 @@ def _remove_account(name: str) -> None:
 
 
 def _kill_all_of(uid: int) -> None:
-    """Kill the processes of a throw-away uid until none is left that could fork another."""
+    """Kill the processes of a throw-away uid until none is left that could fork another.
+
+    Raises:
+        RuntimeError: it is the uid of more than tests; never is anything of root's killed.
+    """
+    if uid < FIRST_UID:
+        raise RuntimeError(f"uid {uid} is no throw-away account's")
     while pids := [pid for pid in _pids() if _lives_as(pid, uid)]:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):

@@ -53,13 +53,21 @@ class Connection:
     def drop(self) -> None:
         self._socket.close()
 
-    def next(self, kind: type[M]) -> M:
-        """The next message; states in between are skipped unless they are asked for."""
+    def get(self, timeout_s: float) -> FromEndpoint | None:
+        """The next message; None once the link has ended.
+
+        Raises:
+            queue.Empty: not yet.
+        """
+        return self._inbox.get(timeout=timeout_s)
+
+    def next(self, kind: type[M], past: type[FromEndpoint] = States) -> M:
+        """The next message; states, and what is of kind `past`, in between are skipped."""
         while True:
             message = self._inbox.get(timeout=WAIT_S)
             if isinstance(message, kind):
                 return message
-            assert isinstance(message, States), f"{message} instead of {kind.__name__}"
+            assert isinstance(message, States | past), f"{message} instead of {kind.__name__}"
 
     def ended(self) -> bool:
         """Whether the endpoint closed the link, once all that it sent is read."""
@@ -98,9 +106,9 @@ class ForgetfulRelay:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.socket.getsockname()[1]}"
 
-    def accept(self) -> Connection:
+    def accept(self, timeout_s: float = WAIT_S) -> Connection:
         """The endpoint's next connection."""
-        return self._connections.get(timeout=WAIT_S)
+        return self._connections.get(timeout=timeout_s)
 
     def close(self) -> None:
         self._server.shutdown()
@@ -182,13 +190,9 @@ class Site:
         return self.home / ".mep" / UEP
 
     def handover(self) -> bytes:
-        account = {
-            "uname": "alice", "uid": os.getuid(), "gid": os.getgid(), "gecos": "A",
-            "dir": str(self.home), "shell": "/bin/sh", "groups": [],
-        }  # fmt: skip
         facts = {
             "endpoint_id": "e", "user_endpoint_id": UEP, "identity_id": "i", "identities": ["i"],
-            "account": account, "events_socket": None, "template_directory": None,
+            "events_socket": None, "template_directory": None,
         }  # fmt: skip
         parent = {"endpoint_id": "e", "endpoint_name": "site", "relay_url": self.relay.url}
         sections = {

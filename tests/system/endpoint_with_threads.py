@@ -12,6 +12,7 @@ from typing import Any
 
 from mep.endpoint.__main__ import main
 from mep.endpoint.engines.base import Callbacks, EngineError, EngineStatus, Surroundings
+from mep.endpoint.inheritance import Left, Verdict, judge
 from mep.wire import codes
 from mep.wire.settings import SettingsError
 from mep.wire.tasks import Failure, Function, Result, StateChange, Task
@@ -24,6 +25,12 @@ class ThreadEngine:
         self._tasks: queue.Queue[Task | None] = queue.Queue()
         self._waiting: dict[str, Task] = {}
         self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def inherit(self, left: Left) -> Verdict:
+        return judge(left, 0, lambda _: False)
+
+    def safe(self, task_ids: Sequence[str]) -> None:
+        pass
 
     def start(self) -> None:
         self._thread.start()

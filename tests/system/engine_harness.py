@@ -1,6 +1,7 @@
 """A real engine with recording callbacks: what it was told to tell, and how long to wait for it."""
 
 import contextlib
+import json
 import threading
 import time
 import types
@@ -9,33 +10,38 @@ from pathlib import Path
 from typing import Any
 
 from mep import payload
-from mep.endpoint.engines.base import Callbacks, EngineError, Surroundings
+from mep.endpoint.engines.base import Callbacks, Engine, EngineError, Surroundings
 from mep.endpoint.engines.build import build
 from mep.wire.tasks import Function, Result, StateChange, Task
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 
 
 class Harness:
     """An engine in `directory`; every wait is bounded by LIMIT_S."""
 
     def __init__(
-        self, directory: Path, max_result: int = 10_000_000, submitted: str = "", **settings: Any
+        self,
+        directory: Path,
+        max_result: int = 10_000_000,
+        submitted: str = "",
+        build: Callable[[Any, Surroundings, Callbacks], Engine] = build,
+        **settings: Any,
     ) -> None:
         self.directory = directory
         self.starting: list[str] = []
         self.moves: list[StateChange] = []
         self.results: list[Result] = []
         self.disk_full = False
+        self.resources: dict[str, Any] = {}
+        """``resource_specification`` of the tasks that are submitted from now on."""
         self._changed = threading.Condition()
         self._functions: dict[str, Callable[..., Any]] = {}
         self._serial = 0
         surroundings = Surroundings(
-            str(directory), "endpoint", "user-endpoint", max_result, submitted
+            str(directory), "endpoint", "user-endpoint", max_result, submitted=submitted
         )
-        callbacks = Callbacks(
-            self._journal, self._recorder(self.moves), self._recorder(self.results)
-        )
+        callbacks = Callbacks(self._journal, self._recorder(self.moves), self._take_results)
         self.engine = build(settings, surroundings, callbacks)
         self.engine.start()
 
@@ -47,13 +53,26 @@ class Harness:
 
         return record
 
-    def _journal(self, task_ids: Sequence[str]) -> None:
+    def _take_results(self, results: Sequence[Result]) -> None:
+        self._recorder(self.results)(results)
+        self.engine.safe([result.task_id for result in results])
+
+    def _journal(self, task_ids: Sequence[str], pool_ids: Sequence[str] = ()) -> None:
         if self.disk_full:
             raise EngineError("the ledger cannot be written: No space left on device")
         self._recorder(self.starting)(task_ids)
 
     def submit(self, function: Callable[..., Any], *args: Any) -> str:
         return self.submit_many(function, [args])[0]
+
+    def run_source(self, source: str, *args: Any) -> Any:
+        """What `run` of `source` returns, sent as text: it needs no module of the tests."""
+        function = Function("source", payload.dump_source("run", source))
+        body = payload.dump_arguments(args, {})
+        (task_id,) = self.submit_raw([function], "source", [body])
+        result = self.result(task_id)
+        assert result.outcome == "success", result
+        return payload.load_result(result.payload)
 
     def submit_many(
         self, function: Callable[..., Any], calls: Sequence[Sequence[Any]]
@@ -72,18 +91,31 @@ class Harness:
     ) -> list[str]:
         ids = [f"task-{self._serial + number}" for number in range(len(payloads))]
         self._serial += len(payloads)
+        asked = json.dumps(self.resources).encode() if self.resources else b""
         self.engine.submit(
             functions,
-            [Task(i, function_id, "group", body) for i, body in zip(ids, payloads, strict=True)],
+            [
+                Task(i, function_id, "group", body, asked)
+                for i, body in zip(ids, payloads, strict=True)
+            ],
         )
         return ids
 
-    def wait(self, condition: Callable[[], Any], what: str = "what the test waits for") -> None:
+    def wait(
+        self,
+        condition: Callable[[], Any],
+        what: str = "what the test waits for",
+        limit_s: float = LIMIT_S,
+    ) -> None:
         with self._changed:
-            assert self._changed.wait_for(condition, LIMIT_S), f"never came: {what}"
+            assert self._changed.wait_for(condition, limit_s), f"never came: {what}"
 
-    def result(self, task_id: str) -> Result:
-        self.wait(lambda: any(r.task_id == task_id for r in self.results), f"result of {task_id}")
+    def result(self, task_id: str, limit_s: float = LIMIT_S) -> Result:
+        self.wait(
+            lambda: any(r.task_id == task_id for r in self.results),
+            f"result of {task_id}",
+            limit_s,
+        )
         (result,) = [r for r in self.results if r.task_id == task_id]
         return result
 
@@ -107,7 +139,11 @@ def as_in_a_script(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as if its module were ``__main__``: dill then takes its code, not its name."""
     if not isinstance(function, types.FunctionType):
         return function
-    modules = {n: v for n, v in function.__globals__.items() if isinstance(v, types.ModuleType)}
+    modules = {
+        n: v
+        for n, v in function.__globals__.items()
+        if isinstance(v, types.ModuleType) and not v.__name__.startswith("mep.")
+    }
     modules["Path"] = Path
     copy = types.FunctionType(
         function.__code__, modules, function.__name__, function.__defaults__, function.__closure__

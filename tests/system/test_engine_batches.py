@@ -9,6 +9,9 @@ import psutil
 import pytest
 from engine_harness import LIMIT_S, engine
 
+from mep import payload
+from mep.wire.tasks import Function
+
 
 def work(directory, name):
     """Write down that this task has begun; the one called ``block`` does not end."""
@@ -114,3 +117,17 @@ def test_tasks_behind_a_slow_one_can_be_cancelled(home, ran):
         harness.engine.cancel([slow])
         assert harness.result(slow).outcome == "cancelled"
         assert not [name for name in executions(ran) if name.startswith("a")]
+
+
+def test_a_function_is_loaded_once_a_worker(home, tmp_path):
+    loads = tmp_path / "loads"
+    source = f"open({str(loads)!r}, 'a').write('x')\ndef f(n):\n    return n\n"
+    function = Function("f", payload.dump_source("f", source))
+    with engine(home, max_workers_per_node=1) as harness:
+        calls = [payload.dump_arguments((n,), {}, payload.RAW) for n in range(30)]
+        ids = harness.submit_raw([function], "f", calls)
+        results = [harness.result(task_id).payload for task_id in ids]
+        ids = harness.submit_raw([], "f", calls)
+        results += [harness.result(task_id).payload for task_id in ids]
+    assert [payload.load_result(body) for body in results] == [*range(30)] * 2
+    assert loads.read_text() == "x"

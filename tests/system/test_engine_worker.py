@@ -213,7 +213,8 @@ def test_closing_descriptors_0_to_2_and_printing(one):
 
     assert one.value(close) == "closed"
     assert one.value(speak) == ""
-    assert "still there" in (one.directory / "workers" / "0.0-0.log").read_text()
+    (log,) = (one.directory / "workers").glob("0.*-0.log")
+    assert "still there" in log.read_text()
 
 
 def test_closing_the_files_of_sys(one):
@@ -276,7 +277,8 @@ def test_what_a_function_finds_around_it(one):
     assert all(environment.values())
     assert environment["GC_TASK_UUID"] == task_id
     assert Path(directory) == one.directory / "tasks_working_dir"
-    assert len([n for n in opened if n < 100]) <= 4  # 0, 1, 2, and the listing's own
+    # 0, 1, 2, the listing's own, and the one that a mapping keeps (mep.worker.begun.Ring).
+    assert len([n for n in opened if n < 100]) <= 5
 
 
 def test_changing_directory_does_not_outlive_the_task(one):

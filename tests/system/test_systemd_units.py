@@ -36,7 +36,7 @@ def root(tmp_path: Path) -> Path:
         shutil.copy(target, units)
     for unit in unit_files():
         shutil.copy(unit, units)
-    for binary in ("usr/lib/mep/bin/python3", "bin/kill"):
+    for binary in ("usr/lib/mep/bin/python3", "usr/bin/mep"):
         (tmp_path / binary).parent.mkdir(parents=True)
         shutil.copy("/bin/true", tmp_path / binary)
     return tmp_path

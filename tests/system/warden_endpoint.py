@@ -117,6 +117,32 @@ def main() -> None:
     act(wish)
 
 
+def succeeded(attack: dict[str, list]) -> list[str]:
+    """What could be done to somebody else's processes, files and sockets."""
+    done = []
+    for pid in attack["pids"]:
+        try:
+            os.kill(pid, 0)
+            done.append(f"signal {pid}")
+        except PermissionError:
+            pass
+    for path in attack["paths"]:
+        try:
+            os.close(os.open(path, os.O_RDONLY))
+            done.append(path)
+        except (PermissionError, FileNotFoundError):
+            pass
+    for path in attack["sockets"]:
+        for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
+            with socket.socket(socket.AF_UNIX, kind) as connection:
+                try:
+                    connection.connect(path)
+                    done.append(path)
+                except (PermissionError, FileNotFoundError):
+                    pass
+    return done
+
+
 def act(wish: str) -> None:
     match wish.split(":", 1):
         case ["exit", status]:
@@ -124,6 +150,9 @@ def act(wish: str) -> None:
         case ["say", text]:
             os.write(4, text.encode())
             os._exit(9)
+        case ["attack", what]:
+            print(json.dumps(succeeded(json.loads(what))), flush=True)
+            os._exit(0)
         case ["flood", _]:
             os.write(4, b"x" * 60000)
             os._exit(9)

@@ -1,5 +1,6 @@
 """A real warden as root, real accounts, and a manager's connection to it."""
 
+import ctypes
 import hashlib
 import hmac
 import json
@@ -8,24 +9,30 @@ import pwd
 import secrets
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import mep
-from mep.manager.packets import pack_request, parse_reply
-from mep.root.messages import MAX_PACKET, Refused, Reply, Running, Start, Started, Stop
+from mep.cli.listener import listen
+from mep.manager.packets import Refused, Reply, Running, Started, pack_request, parse_reply
+from mep.root import children
+from mep.root.messages import MAX_PACKET, Start, Stop
 
 WAIT_S = 20.0
 ENDPOINT_ID = "6f1c2f1e-6a3e-4a55-9a0b-2f4f1b7c9d10"
 KEY = bytes(range(32))
 PROGRAM = Path(mep.__file__).parent / "root" / "__main__.py"
+OPEN_TO_ALL = any(above.stat().st_mode & stat.S_IWOTH for above in PROGRAM.parents)
+"""Whether the code lies beneath a directory that everyone may write to, such as ``/tmp``: no place
+for what root runs, and units do not see it."""
 FAKE_ENDPOINT = Path(__file__).parent / "warden_endpoint.py"
 
 
@@ -99,12 +106,17 @@ class Peer:
             return True
 
 
-def connect_as(uid: int, gid: int, path: Path) -> Peer:
-    """A connection made by a process of `uid`: the kernel tells the warden who connected."""
+def connect_as(uid: int, gid: int, path: Path, root: Path | None = None) -> Peer:
+    """A connection made by a process of `uid`: the kernel tells the warden who connected.
+
+    `root`: where `path` begins, if not here.
+    """
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
         try:
+            if root is not None:
+                os.chroot(root)
             os.setgroups([])
             os.setresgid(gid, gid, gid)
             os.setresuid(uid, uid, uid)
@@ -152,6 +164,7 @@ class Warden:
         self.events.bind(str(self.base / "run/events.sock"))
         self.events.settimeout(WAIT_S)
         (self.base / "run/events.sock").chmod(0o666)
+        self.listener = listen(self.socket, self.manager.pw_gid)
 
     @property
     def socket(self) -> Path:
@@ -173,33 +186,44 @@ class Warden:
         mine = {"DATA_TYPE": "expression_identity_mapping#1.0.0", "mappings": rules}
         self.write("identity_mapping.json", json.dumps(list(documents) or [mine]))
 
+    def set_policy(self, **policy: Any) -> None:
+        """Write the policy, changed by these keys; a dictionary is a table."""
+        self.policy |= policy
+        tables = {key: value for key, value in self.policy.items() if isinstance(value, dict)}
+        lines = [
+            f"{key} = {json.dumps(value)}"
+            for key, value in self.policy.items()
+            if key not in tables
+        ]
+        for name, table in tables.items():
+            lines += [
+                f"[{name}]",
+                *(f"{key} = {json.dumps(value)}" for key, value in table.items()),
+            ]
+        self.write("policy.toml", "\n".join(lines))
+
     def command(self) -> list[str]:
         return [
-            *(sys.executable, "-I", "-S", str(PROGRAM)),
-            *("--config", str(self.etc), "--state", str(self.base / "state")),
-            *("--socket", str(self.socket), "--audit", str(self.base / "log/audit.log")),
-            *("--events", str(self.base / "run/events.sock")),
+            *(sys.executable, "-I", "-S", str(PROGRAM), str(self.etc), str(self.base / "state")),
+            *(str(self.base / "log/audit.log"), str(self.base / "run/events.sock")),
+            str(self.listener.fileno()),
         ]
 
     def start(self, **policy: Any) -> None:
-        """Start the process, and wait until it says that it is ready."""
-        self.policy |= policy
-        lines = [f"{key} = {json.dumps(value)}" for key, value in self.policy.items()]
-        self.write("policy.toml", "\n".join(lines))
+        """Start the process, and wait until its log says that it is up."""
+        self.set_policy(**policy)
         if not (self.etc / "identity_mapping.json").exists():
             self.map()
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
-            ready.settimeout(WAIT_S)
-            ready.bind(f"\0{secrets.token_hex(8)}")
-            address = "@" + ready.getsockname()[1:].decode()
-            # What a service manager and a careless administrator may leave to be inherited.
-            self.process = subprocess.Popen(
-                self.command(),
-                env={"NOTIFY_SOCKET": address, "SECRET": "x", "LD_LIBRARY_PATH": "/nowhere"},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            assert ready.recv(100) == b"READY=1"
+        ups = self.count("up")
+        # What a service manager and a careless administrator may leave to be inherited.
+        self.process = subprocess.Popen(
+            self.command(),
+            env={"SECRET": "x", "LD_LIBRARY_PATH": "/nowhere"},
+            stderr=subprocess.PIPE,
+            text=True,
+            pass_fds=(self.listener.fileno(),),
+        )
+        until(lambda: self.count("up") > ups)
 
     def end(self, number: int) -> int:
         """Send a signal, and wait until it has ended."""
@@ -213,8 +237,12 @@ class Warden:
     def stop(self) -> None:
         """End it and all that it started, however the test ended."""
         if self.process is not None and self.process.poll() is None:
-            self.end(signal.SIGUSR1)
+            self.end(signal.SIGTERM)
+        for record in children.living(str(self.base / "state")):
+            os.kill(record.leader, signal.SIGTERM)
+            exit_of(record.leader)
         self.events.close()
+        self.listener.close()
 
     def peer(self, uid: int | None = None) -> Peer:
         """A connection of the manager's, or of another uid that is in the manager's group."""
@@ -234,8 +262,25 @@ class Warden:
         return name, pid, grandchild
 
     def audit(self) -> list[dict[str, Any]]:
-        text = (self.base / "log/audit.log").read_text()
-        return [json.loads(line) for line in text.splitlines()]
+        path = self.base / "log/audit.log"
+        text = path.read_text() if path.exists() else ""
+        return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+
+    def refusal(self) -> dict[str, Any]:
+        """The newest record of a refusal; others may follow it at any time."""
+        return [one for one in self.audit() if one["event"] == "refused"][-1]
+
+    def count(self, event: str) -> int:
+        """How many records of this kind there are."""
+        return sum(one["event"] == event for one in self.audit())
+
+
+def until(holds: Callable[[], object]) -> None:
+    """Wait until something holds that nobody tells of."""
+    late = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < late, "it does not come about"
+        time.sleep(0.01)
 
 
 def started(reply: Reply) -> Started:
@@ -260,3 +305,40 @@ def exit_of(pid: int) -> None:
         assert select.select([pidfd], [], [], WAIT_S)[0], f"process {pid} lives"
     finally:
         os.close(pidfd)
+
+
+@contextmanager
+def renamed(name: str, other: str) -> Iterator[None]:
+    """An account by a name that the tools would not give it, or not while it is in use."""
+    _rename(name, other)
+    try:
+        yield
+    finally:
+        _rename(other, name)
+
+
+def _rename(name: str, other: str) -> None:
+    def changed(_: str, text: str) -> str:
+        mine = f"{name}:"
+        return "".join(
+            other + line[len(name) :] if line.startswith(mine) else line
+            for line in text.splitlines(keepends=True)
+        )
+
+    edit_accounts(changed)
+
+
+def edit_accounts(change: Callable[[str, str], str]) -> None:
+    """Change passwd and shadow (path, text -> text), each as a whole and under their own lock."""
+    libc = ctypes.CDLL(None)
+    assert libc.lckpwdf() == 0, "somebody else changes accounts"
+    try:
+        for path in (Path("/etc/passwd"), Path("/etc/shadow")):
+            found = path.stat()
+            fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+            fresh.touch(stat.S_IMODE(found.st_mode))
+            os.chown(fresh, found.st_uid, found.st_gid)
+            fresh.write_text(change(str(path), path.read_text()))
+            fresh.replace(path)
+    finally:
+        libc.ulckpwdf()

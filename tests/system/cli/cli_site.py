@@ -23,10 +23,10 @@ class RunningRelay:
 
     def token(self, user: str, *, admin: bool = False) -> str:
         flags = ["--admin"] if admin else []
-        self._relay("user", "add", user, *flags)
-        return str(json.loads(self._relay("token", "create", user, "--json"))["token"])
+        self.command("user", "add", user, *flags)
+        return str(json.loads(self.command("token", "create", user, "--json"))["token"])
 
-    def _relay(self, *arguments: str) -> str:
+    def command(self, *arguments: str) -> str:
         done = subprocess.run(
             [str(BIN / "mep-relay"), *arguments, "--data", str(self.data)],
             capture_output=True,
@@ -74,14 +74,14 @@ class CommandLine:
         assert "Traceback" not in done.stderr
         return done.stdout
 
-    def begin(self, *arguments: str) -> "subprocess.Popen[str]":
+    def begin(self, *arguments: str, **extra: str) -> "subprocess.Popen[str]":
         """A command that goes on; its output is a pipe."""
         self.foreground = subprocess.Popen(
             [str(BIN / "mep"), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            **self._options({}),
+            **self._options(extra),
         )
         return self.foreground
 
@@ -89,6 +89,26 @@ class CommandLine:
         done = self.try_("status", name, "--json")
         assert done.returncode in (0, 3), done.stderr
         return dict(json.loads(done.stdout))
+
+
+def user_endpoint(mep, etc, client, account, manager_log):
+    """Submit a task; the pid of the process that is started for it."""
+    endpoint_id = json.loads((etc / "parent.json").read_text())["endpoint_id"]
+    function = client.register_function(print)
+    client.run("hello", endpoint_id=endpoint_id, function_id=function)
+    while f"started for {account.pw_name}" not in (line := manager_log.readline()):
+        assert line
+    (user,) = mep.status("test")["user_endpoints"]
+    assert user["account"] == account.pw_name
+    assert Path(f"/proc/{user['pid']}").stat().st_uid == account.pw_uid
+    return user["pid"]
+
+
+def begin(mep):
+    process = mep.begin("start", "test")
+    process.stdout.readline()
+    process.stdout.readline()
+    return process
 
 
 def pids_gone(*pids: int, seconds: float = 20) -> None:

@@ -1,5 +1,6 @@
 """A real relay; root's site with throw-away service accounts; a plain account's endpoints."""
 
+import json
 import pwd
 import subprocess
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli_site import BIN, CommandLine, RunningRelay
+from mep_sdk import Client
 
 NAME = "test"
 
@@ -87,3 +89,20 @@ def _stop(command: CommandLine) -> None:
             if process.poll() is None:
                 process.kill()
     command.try_("stop", NAME)
+
+
+@pytest.fixture
+def alice(etc, session_accounts, relay):
+    """Maps a relay user to an account; asks for a user endpoint and returns the account."""
+    account = session_accounts("alice")
+    rule = {"source": "{username}", "match": "cli-alice@example\\.edu", "output": account.pw_name}
+    document = {"DATA_TYPE": "expression_identity_mapping#1.0.0", "mappings": [rule]}
+    (etc / "identity_mapping.json").write_text(json.dumps(document))
+    return account
+
+
+@pytest.fixture(scope="session")
+def client(relay):
+    client = Client(relay.url, relay.token("cli-alice"))
+    yield client
+    client.close()

@@ -1,9 +1,12 @@
 """`mep map` and `mep render`: the decisions that users meet, before they meet them."""
 
 import json
+import os
+import pwd
 import tomllib
 
 import pytest
+from testbed.slapd import BASE, BIND_DN, PASSWORD
 
 pytestmark = pytest.mark.root
 
@@ -80,6 +83,64 @@ def test_an_external_mapping_runs_as_the_account_for_it(mep, etc, site_root):
     assert (status, verdict["code"]) == (1, "ACCOUNT_REFUSED"), "the daemon's own account"
 
 
+def test_a_directory_is_asked_by_the_account_for_look_ups(mep, etc, site_root, slapd):
+    """With StartTLS and a password that this account alone can read; refusals come with reasons."""
+    look_up = pwd.getpwnam(tomllib.loads((etc / "policy.toml").read_text())["callout_user"])
+    password, cache = site_root / "ldap.password", site_root / "cache"
+    password.write_text(PASSWORD)
+    os.chown(password, 0, look_up.pw_gid)
+    password.chmod(0o440)
+    cache.mkdir(mode=0o700)
+    os.chown(cache, look_up.pw_uid, look_up.pw_gid)
+    document = {
+        "DATA_TYPE": "ldap_identity_mapping#1.0.0",
+        "servers": [slapd.ldap],
+        "start_tls": True,
+        "ca_file": str(slapd.ca_file),
+        "bind_dn": BIND_DN,
+        "password_file": str(password),
+        "base": BASE,
+        "filter": "(mail={username})",
+        "account": "uid",
+        "identity_providers": ["site"],
+        "cache_dir": str(cache),
+    }
+    (etc / "identity_mapping.json").write_text(json.dumps([document]))
+    for _ in range(2):  # from the directory, then from what is remembered
+        status, verdict = ask(mep, "alice@uni.test", identity_provider="site")
+        assert (verdict["account"], verdict["code"]) == ("alice", "ACCOUNT_UNKNOWN")
+    assert verdict["findings"][0]["why"] == "the cache has an entry for it"
+    assert [path.stat().st_uid for path in cache.iterdir()] == [look_up.pw_uid]
+    assert ask(mep, "alice@uni.test")[1]["code"] == "IDENTITY_NOT_MAPPED"
+    status, verdict = ask(mep, "twin@uni.test", identity_provider="site")
+    assert (status, verdict["account"], verdict["code"]) == (1, None, "START_FAILED")
+    assert "more than one entry" in verdict["detail"]
+    password.chmod(0o444)
+    status, verdict = ask(mep, "bob@uni.test", identity_provider="site")
+    assert (status, verdict["account"], verdict["code"]) == (1, None, "START_FAILED")
+    assert "open to others" in verdict["detail"]
+
+
+def test_the_people_of_a_domain_are_mapped_at_once(mep, relay, admin_token, site_root):
+    """The provider that is pinned is the one that root's login came by."""
+    arguments = ("configure", "campus", "--relay-url", relay.url, "--domain", "example.edu")
+    assert "--identity-provider" in mep.try_(*arguments).stderr
+    mep(*arguments, MEP_TOKEN=admin_token)
+    known = json.loads(mep("whoami", "--json", MEP_RELAY_URL=relay.url, MEP_TOKEN=admin_token))
+    provider = known["identity_set"][0]["identity_provider"]
+    policy = site_root / "etc/mep/test/policy.toml"
+    (site_root / "etc/mep/campus/policy.toml").write_text(policy.read_text())
+
+    def verdict(**person):
+        record = json.dumps(person)
+        done = mep.try_("map", "campus", "--identity", "-", "--json", given=record)
+        return json.loads(done.stdout)["account"]
+
+    assert verdict(username="alice@example.edu", identity_provider=provider) == "alice"
+    assert verdict(username="alice@example.edu", identity_provider="x") is None
+    assert verdict(username="alice@example.edu.evil.com", identity_provider=provider) is None
+
+
 def test_nobody_is_mapped_before_the_file_is_edited(mep):
     assert ask(mep, "alice@example.org")[1]["code"] == "IDENTITY_NOT_MAPPED"
 
@@ -110,6 +171,15 @@ def test_the_refusal_is_the_users(mep):
     assert "/PARTITION" in done.stderr
     done = mep.try_("render", "test", "--user-options", "-", "--json", given='{"MAX_WORKERS": 65}')
     assert json.loads(done.stdout)["error"]["code"] == "OPTIONS_REFUSED"
+
+
+def test_a_template_that_switches_encryption_off_is_warned_of(mep, etc):
+    (etc / "user_config_template.yaml.j2").write_text("engine:\n  encrypted: false\n")
+    assert "allow_unencrypted_pools" in mep.try_("render", "test").stderr
+    settings = etc / "config.yaml"
+    settings.write_text(settings.read_text() + "\nallow_unencrypted_pools: true\n")
+    done = mep.try_("render", "test")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_template_with_a_mistake(mep, etc):

@@ -3,7 +3,9 @@
 import json
 import pwd
 import stat
+import subprocess
 import tomllib
+import uuid
 
 import pytest
 
@@ -48,6 +50,36 @@ def test_somebody_elses_token_changes_nothing(mep, etc, relay):
     done = mep.try_("register", "test", MEP_TOKEN="wrong")
     assert done.returncode == 1
     assert "the relay refuses" in done.stderr
+
+
+def test_whoever_is_logged_in_registers(mep, etc, relay):
+    """A service client of the environment, and half of one."""
+    made = json.loads(relay.command("client", "create", "robot", "--admin", "--json"))
+    pair = {"MEP_CLIENT_ID": made["client_id"], "MEP_CLIENT_SECRET": made["client_secret"]}
+    done = mep.try_("register", "test", MEP_CLIENT_ID=made["client_id"])
+    assert "MEP_CLIENT_SECRET is not; set both, or neither" in done.stderr
+    assert mep("register", "test", **pair).startswith("registered ID: ")
+    assert (etc / "grant.key").exists()
+    kept = [path.read_text() for path in etc.rglob("*") if path.is_file()]
+    assert not any(made["client_secret"] in text for text in kept)
+
+
+def test_an_id_that_people_know_already(mep, etc, relay, admin_token):
+    chosen = str(uuid.uuid4())
+    register = ("register", "test", "--endpoint-id", chosen)
+    done = mep.try_(*register, MEP_TOKEN=admin_token)
+    assert f"its operator approves it with `mep-relay endpoint approve {chosen}" in done.stderr
+    relay.token("cli-other", admin=True)
+    relay.command("endpoint", "approve", chosen, "cli-other")
+    assert mep.try_(*register, MEP_TOKEN=admin_token).returncode == 1, "for somebody else"
+    relay.command("endpoint", "approve", chosen, "cli-admin")
+    assert mep(*register, MEP_TOKEN=admin_token) == f"registered ID: {chosen}\n"
+    assert json.loads((etc / "parent.json").read_text())["endpoint_id"] == chosen
+    assert mep("register", "test", MEP_TOKEN=admin_token) == f"registered ID: {chosen}\n"
+    done = mep.try_("register", "test", "--endpoint-id", str(uuid.uuid4()), MEP_TOKEN=admin_token)
+    assert f"registered as {chosen} already" in done.stderr
+    with pytest.raises(subprocess.CalledProcessError):
+        relay.command("endpoint", "approve", chosen, "cli-admin")
 
 
 def test_settings_that_disagree_are_refused_before_the_relay_is_asked(mep, etc, admin_token):

@@ -1,14 +1,12 @@
 """Users' processes when an endpoint stops: ended, ended at once, or left running."""
 
-import json
 import os
 import select
 import signal
 from pathlib import Path
 
 import pytest
-from cli_site import pids_gone
-from mep_sdk import Client
+from cli_site import begin, pids_gone, user_endpoint
 
 pytestmark = pytest.mark.root
 
@@ -17,47 +15,10 @@ stop_grace_s = 600
 """
 
 
-@pytest.fixture
-def alice(etc, session_accounts, relay):
-    """Maps a relay user to an account; asks for a user endpoint and returns the account."""
-    account = session_accounts("alice")
-    rule = {"source": "{username}", "match": "cli-alice@example\\.edu", "output": account.pw_name}
-    document = {"DATA_TYPE": "expression_identity_mapping#1.0.0", "mappings": [rule]}
-    (etc / "identity_mapping.json").write_text(json.dumps(document))
-    return account
-
-
-@pytest.fixture(scope="session")
-def client(relay):
-    client = Client(relay.url, relay.token("cli-alice"))
-    yield client
-    client.close()
-
-
 def stubborn(etc):
     policy = etc / "policy.toml"
     text = policy.read_text().replace("stop_grace_s = 10", "#stop_grace_s = 10")
     policy.write_text(STUBBORN + text)
-
-
-def user_endpoint(mep, etc, client, account, manager_log):
-    """Submit a task; the pid of the process that is started for it."""
-    endpoint_id = json.loads((etc / "parent.json").read_text())["endpoint_id"]
-    function = client.register_function(print)
-    client.run("hello", endpoint_id=endpoint_id, function_id=function)
-    while f"started for {account.pw_name}" not in (line := manager_log.readline()):
-        assert line
-    (user,) = mep.status("test")["user_endpoints"]
-    assert user["account"] == account.pw_name
-    assert Path(f"/proc/{user['pid']}").stat().st_uid == account.pw_uid
-    return user["pid"]
-
-
-def begin(mep):
-    process = mep.begin("start", "test")
-    process.stdout.readline()
-    process.stdout.readline()
-    return process
 
 
 def test_ctrl_c_ends_users_processes_too(registered, etc, alice, client):

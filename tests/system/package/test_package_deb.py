@@ -1,9 +1,7 @@
 """The Debian package, installed in a clean root: it works there, and starts nothing."""
 
-import os
 import re
 import shutil
-import signal
 import stat
 import subprocess
 import sys
@@ -14,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from mep.cli import examples
+from mep.cli.listener import listen
 from mep.manager import packets
-from mep.root import messages
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
@@ -23,13 +21,28 @@ SITE_PACKAGES = (
     f"/usr/lib/mep/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 )
 WARDEN = f"{SITE_PACKAGES}/mep/root/__main__.py"
+# Entries are run, not imported, and so is alembic's script. What needs python-ldap finds it in the
+# distribution's Python.
 IMPORT_ALL = """
 import importlib, pkgutil
 import mep, mep_cloud, mep_sdk
+LDAP = ("directory.search", "directory.look_up")
 for package in (mep, mep_cloud, mep_sdk):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith(("__main__", "migrations.env", *LDAP)):
             importlib.import_module(module.name)
+"""
+
+
+STAGE = """
+import sys
+from mep.endpoint.runtime.runtime import Runtime
+from mep.worker.boot import fitting, tags_in, this_python
+runtime = Runtime(sys.argv[1])
+runtime.command("pool.json")
+for minor in range(9, 15):
+    fitting(tags_in(runtime.staged), this_python()._replace(version="3.%d.0" % minor))
+print(runtime.staged)
 """
 
 
@@ -37,6 +50,26 @@ for package in (mep, mep_cloud, mep_sdk):
 def test_the_commands_run(in_root: Callable, command: str) -> None:
     done = in_root(command, "--help", check=True)
     assert done.stdout.startswith(f"Usage: {command}")
+
+
+def test_an_image_with_it_has_a_node_pool(in_root: Callable) -> None:
+    assert in_root("mep-pool").stderr.startswith("usage: mep-pool FILE [VERSION]")
+
+
+def test_the_program_for_directories_says_what_it_lacks(in_root: Callable) -> None:
+    done = in_root("mep-ldap-mapping")
+    assert done.returncode == 1
+    assert "install the distribution's python3-ldap" in done.stderr
+
+
+def test_node_pools_elsewhere_get_a_runtime_for_any_python(in_root: Callable) -> None:
+    said = in_root("mep", "version", check=True).stdout
+    assert "compute nodes may have Python 3.9, 3.10, 3.11, 3.12 and newer" in said
+    python = "/usr/lib/mep/bin/python3"
+    staged = in_root(python, "-I", "-c", STAGE, "/var/tmp/runtime", check=True).stdout.strip()
+    assert staged.startswith("/var/tmp/runtime/")
+    system = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    in_root(system, "-I", "-S", staged, "--serves", check=True)
 
 
 def test_every_module_finds_what_it_imports(in_root: Callable) -> None:
@@ -56,9 +89,8 @@ def test_the_warden_runs_and_refuses_to_without_a_configuration(in_root: Callabl
     for parent in ("/var/lib", "/var/log", "/run"):
         in_root("mkdir", f"{parent}/mep-warden/none", check=True)
     done = in_root(
-        *("/usr/lib/mep/bin/python3", "-I", "-S", WARDEN, "--config", "/etc/mep/none"),
-        *("--state", "/var/lib/mep-warden/none", "--socket", "/run/mep-warden/none/warden.sock"),
-        *("--audit", "/var/log/mep-warden/none/audit.log"),
+        *("/usr/lib/mep/bin/python3", "-I", "-S", WARDEN, "/etc/mep/none"),
+        *("/var/lib/mep-warden/none", "/var/log/mep-warden/none/audit.log", "/run/none", "3"),
     )
     assert done.returncode != 0
     assert "can't open file" not in done.stderr
@@ -80,24 +112,26 @@ def test_the_warden_serves_the_manager_of_that_machine(
         (clean_root / path).mkdir(parents=True)
     unit = (clean_root / "usr/lib/systemd/system/mep-warden@.service").read_text()
     (command,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
+    (gid,) = re.findall(r"^mep:x:(\d+):", (clean_root / "etc/group").read_text(), re.MULTILINE)
+    listener = listen(clean_root / "run/mep-warden/site/warden.sock", int(gid))
+    # systemd passes it as 3, which is what the unit says.
+    words = [*command.replace("%i", "site").split()[:-1], str(listener.fileno())]
+    assert command.endswith(" 3")
     warden = subprocess.Popen(
-        in_root_command(*command.replace("%i", "site").split()), stderr=subprocess.PIPE
+        in_root_command(*words), stderr=subprocess.PIPE, pass_fds=(listener.fileno(),)
     )
     try:
         said = packet_from(clean_root / "run/mep-warden/site/warden.sock", clean_root, warden)
-        assert isinstance(said, messages.Running)
+        assert isinstance(said, packets.Running)
         assert said.user_endpoint_ids == []
-        os.kill(child_of(warden.pid), signal.SIGTERM)
-        assert warden.wait(20) == 0
     finally:
+        listener.close()
         warden.kill()
         warden.communicate(timeout=20)
         shutil.rmtree(etc)
 
 
-def packet_from(
-    path: Path, root: Path, warden: "subprocess.Popen[bytes]"
-) -> messages.Running | object:
+def packet_from(path: Path, root: Path, warden: "subprocess.Popen[bytes]") -> packets.Reply:
     """What the warden says first to a peer that has the uid of `mep` in that root."""
     (uid,) = re.findall(r"^mep:x:(\d+):", (root / "etc/passwd").read_text(), re.MULTILINE)
     (gid,) = re.findall(r"^mep:x:(\d+):", (root / "etc/group").read_text(), re.MULTILINE)
@@ -122,10 +156,6 @@ def packet_from(
     )
     assert done.returncode == 0, done.stderr
     return packets.parse_reply(done.stdout)
-
-
-def child_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
 def test_the_warden_of_the_units_is_that_file(clean_root: Path) -> None:

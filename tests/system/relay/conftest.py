@@ -1,41 +1,13 @@
 """One relay process for the session, with an administrator and two users."""
 
+import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from relay_driver import Api, RelayProcess, relay_cli
-
-
-@dataclass
-class Running:
-    """A relay and its people."""
-
-    relay: RelayProcess
-    admin: Api
-    alice: Api
-    bob: Api
-    nobody: Api
-
-    @property
-    def url(self) -> str:
-        return self.relay.url
-
-
-def make_people(relay: RelayProcess) -> Running:
-    def person(name: str, *options: str) -> Api:
-        relay_cli("user", "add", name, "--data", relay.data, *options)
-        made = relay_cli("token", "create", name, "--data", relay.data, "--name", "test")
-        return Api(relay.url, made["token"])
-
-    return Running(
-        relay,
-        person("admin", "--admin"),
-        person("alice@example.org"),
-        person("bob"),
-        Api(relay.url, None),
-    )
+from relay_driver import RelayProcess, Running, make_people, relay_cli
+from relay_pair import Pair
+from testbed.postgres import Server
 
 
 @pytest.fixture(scope="session")
@@ -46,25 +18,54 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     relay = RelayProcess(data)
     people = make_people(relay)
     yield people
-    for api in (people.admin, people.alice, people.bob, people.nobody):
-        api.session.close()
+    people.close()
     assert relay.stop() == 0
 
 
 @pytest.fixture
 def own_relay(tmp_path: Path) -> Iterator[Callable[[], Running]]:
     """A relay of the test's own, that it may kill."""
+    with _relays() as start:
+        yield lambda: start(tmp_path / "data")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_relay(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Running]]:
+    """As `own_relay`, with either database."""
+    options: list[object] = []
+    if request.param == "postgresql":
+        server: Server = request.getfixturevalue("postgres")
+        password = tmp_path / "password"
+        password.write_text(server.password + "\n")
+        options = ["--database", server.new_database(), "--database-password-file", password]
+    with _relays() as start:
+        yield lambda: start(tmp_path / "data", *options)
+
+
+@pytest.fixture(scope="session")
+def _pair(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    with Pair(postgres, tmp_path_factory.mktemp("pair")) as pair:
+        yield pair
+
+
+@pytest.fixture
+def pair(_pair: Pair) -> Pair:
+    """Two relay processes on one PostgreSQL database, behind a balancer."""
+    _pair.mend()
+    return _pair
+
+
+@contextlib.contextmanager
+def _relays() -> Iterator[Callable[..., Running]]:
     started: list[Running] = []
 
-    def start() -> Running:
-        data = tmp_path / "data"
-        relay_cli("init", data)
+    def start(data: Path, *options: object) -> Running:
+        relay_cli("init", data, *options)
         started.append(make_people(RelayProcess(data)))
         return started[-1]
 
     yield start
     for people in started:
-        for api in (people.admin, people.alice, people.bob, people.nobody):
-            api.session.close()
+        people.close()
         if people.relay.process.poll() is None:
             people.relay.stop()

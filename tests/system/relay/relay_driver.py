@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ import requests
 
 from mep.link import Link, LinkRefused, Peer
 from mep.wire import PROTOCOL, to_endpoint, to_manager, to_sdk
-from mep.wire.tasks import Failure, Result
+from mep.wire.tasks import Failure, Result, StateChange
 
 BOUND_S = 30
+# Any value turns it on, "0" too; it makes a relay several times slower.
+_WITHOUT_DEV_MODE = {key: value for key, value in os.environ.items() if key != "PYTHONDEVMODE"}
 
 
 def relay_cli(*words: object) -> Any:
@@ -39,22 +42,26 @@ def run_cli(*words: object, stdin: str = "") -> subprocess.CompletedProcess[str]
 class RelayProcess:
     """One ``mep-relay serve``."""
 
-    def __init__(self, data: Path, *, port: int = 0, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, data: Path, *, port: int = 0, arguments: tuple[str, ...] = ("--debug",)
+    ) -> None:
         self.data = data
         self.log = data.parent / f"{data.name}.log"
         command = [sys.executable, "-m", "mep_cloud", "serve", "--data", str(data)]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--port", str(port), "--debug", *arguments],
+                [*command, "--port", str(port), *arguments],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, "PYTHONDEVMODE": "0"},
+                env=_WITHOUT_DEV_MODE,
             )
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], BOUND_S)
         line = self.process.stdout.readline() if ready else ""
-        assert line.startswith("relay listening on "), self.log.read_text()
+        if not line.startswith("relay listening on "):
+            self.kill()
+            raise AssertionError(self.log.read_text())
         self.url = line.split()[-1]
         self.port = int(self.url.rsplit(":", 1)[1])
 
@@ -66,6 +73,10 @@ class RelayProcess:
     def stop(self) -> int:
         """SIGTERM; the exit status."""
         self.process.terminate()
+        return self._reap()
+
+    def ended(self) -> int:
+        """Wait for it to end by itself; the exit status."""
         return self._reap()
 
     def _reap(self) -> int:
@@ -123,6 +134,45 @@ class Api:
                 return results
             assert time.monotonic() < deadline, results
             time.sleep(0.02)
+
+
+@dataclass
+class Running:
+    """A relay and its people."""
+
+    relay: RelayProcess
+    admin: Api
+    alice: Api
+    bob: Api
+    nobody: Api
+
+    @property
+    def url(self) -> str:
+        return self.relay.url
+
+    @property
+    def apis(self) -> tuple[Api, ...]:
+        return self.admin, self.alice, self.bob, self.nobody
+
+    def close(self) -> None:
+        """Close their connections."""
+        for api in self.apis:
+            api.session.close()
+
+
+def make_people(relay: RelayProcess) -> Running:
+    def person(name: str, *options: str) -> Api:
+        relay_cli("user", "add", name, "--data", relay.data, *options)
+        made = relay_cli("token", "create", name, "--data", relay.data, "--name", "test")
+        return Api(relay.url, made["token"])
+
+    return Running(
+        relay,
+        person("admin", "--admin"),
+        person("alice@example.org"),
+        person("bob"),
+        Api(relay.url, None),
+    )
 
 
 @contextlib.asynccontextmanager
@@ -260,6 +310,15 @@ class FakeEndpoint:
         self.unacknowledged.update({result.task_id: result for result in results})
         if results:
             await self.link.send(to_endpoint.Results(tuple(results)))
+
+    async def hear_task(self, task_id: str) -> None:
+        """Wait until this task is held."""
+        while task_id not in self.held:
+            await self.hear(to_endpoint.Tasks)
+
+    async def move(self, change: StateChange) -> None:
+        """Tell of a state."""
+        await self.link.send(to_endpoint.States((change,)))
 
     async def hear(self, kind: type[Any]) -> Any:
         """The next message of this kind."""

@@ -1,6 +1,7 @@
 """``mep-relay`` as an administrator uses it."""
 
 import base64
+import sqlite3
 import ssl
 import subprocess
 import time
@@ -51,15 +52,16 @@ def test_help_teaches(verb: str) -> None:
     assert len(done.stdout.splitlines()) > 8
 
 
-def test_plain_http_stays_on_this_machine(running: Any) -> None:
+def test_plain_http_stays_on_this_machine(running: Any, tmp_path: Path) -> None:
     done = run_cli("serve", "--data", running.relay.data, "--host", "0.0.0.0", "--port", 0)
     assert done.returncode == 1
     assert "--tls-cert" in done.stderr
     assert "--insecure-http" in done.stderr
     done = run_cli("serve", "--data", running.relay.data, "--tls-cert", __file__)
     assert "go together" in done.stderr
+    relay_cli("init", tmp_path / "own")
     done = run_cli(
-        *("serve", "--data", running.relay.data, "--port", 0),
+        *("serve", "--data", tmp_path / "own", "--port", 0),
         *("--tls-cert", __file__, "--tls-key", __file__),
     )
     assert done.returncode == 1
@@ -197,3 +199,18 @@ class TestServiceClient:
         response = self.ask(running, "a", "b", grant_type="password")
         assert response.status_code == 400
         assert response.json()["error"] == "unsupported_grant_type"
+
+
+def test_migrate_says_what_is_missing(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    relay_cli("init", data)
+    assert relay_cli("migrate", "--data", data) == {"made": []}
+    assert relay_cli("migrate", "--check", "--data", data) == {"missing": []}
+    with sqlite3.connect(data / "relay.sqlite3") as connection:
+        connection.execute("DELETE FROM alembic_version")
+        connection.execute("INSERT INTO alembic_version VALUES ('of_the_future')")
+    connection.close()
+    for verb in (("migrate",), ("migrate", "--check"), ("serve", "--port", 0)):
+        done = run_cli(*verb, "--data", data)
+        assert done.returncode == 1
+        assert "newer version of mep-relay" in done.stderr, done.stderr

@@ -1,13 +1,11 @@
 """Every route against a real server: who may, what is refused and how."""
 
-import json
 import socket
 import uuid
 from typing import Any
 
 import msgspec
 import pytest
-from relay_driver import Api
 
 from mep.wire import limits
 
@@ -42,80 +40,6 @@ def refusal(response: Any) -> tuple[int, str]:
 
 
 REGISTER = {"endpoint_name": "x", "multi_user": True}
-# method, path, body, then the status for: owner (Alice), stranger (Bob), administrator
-MATRIX: list[tuple[str, str, Any, int, int, int]] = [
-    ("GET", "/v3/whoami", None, 200, 200, 200),
-    ("GET", "/v3/limits", None, 200, 200, 200),
-    ("POST", "/v3/functions", {"function_name": "f", "function_code": "x"}, 200, 200, 200),
-    ("GET", "/v2/functions/{function}", None, 200, 403, 403),
-    ("GET", "/v2/functions/{public_function}", None, 200, 200, 200),
-    ("DELETE", "/v2/functions/{public_function}", None, 0, 403, 403),
-    ("POST", "/v3/endpoints", REGISTER, 403, 403, 200),
-    ("PUT", "/v3/endpoints/{multi}", REGISTER, 403, 403, 200),
-    ("PUT", "/v3/endpoints/{single}", {"endpoint_name": "x"}, 200, 403, 200),
-    ("GET", "/v2/endpoints", None, 200, 200, 200),
-    ("GET", "/v2/endpoints/{multi}", None, 200, 200, 200),
-    ("GET", "/v2/endpoints/{single}", None, 200, 403, 403),
-    ("GET", "/v2/endpoints/{multi}/status", None, 200, 200, 200),
-    ("GET", "/v2/endpoints/{single}/status", None, 200, 403, 403),
-    ("GET", "/v3/endpoints/{multi}/allowed_functions", None, 200, 200, 200),
-    ("DELETE", "/v2/endpoints/{multi}", None, 403, 403, 0),
-    ("POST", "/v3/endpoints/{multi}/submit", {"tasks": {"{function}": ["x"]}}, 200, 403, 403),
-    (
-        "POST",
-        "/v3/endpoints/{multi}/submit",
-        {"tasks": {"{public_function}": ["x"]}},
-        200,
-        200,
-        200,
-    ),
-    (
-        "POST",
-        "/v3/endpoints/{single}/submit",
-        {"tasks": {"{public_function}": ["x"]}},
-        200,
-        403,
-        403,
-    ),
-    (
-        "POST",
-        "/v3/endpoints/{multi}/submit",
-        {"tasks": {"{public_function}": ["x"]}, "task_group_id": "{group}"},
-        200,
-        404,
-        404,
-    ),
-    ("GET", "/v2/tasks/{task}", None, 200, 404, 404),
-    ("GET", "/v2/taskgroup/{group}", None, 200, 404, 404),
-    ("POST", "/v2/batch_status", {"task_ids": ["{task}"]}, 200, 200, 200),
-    ("POST", "/v3/tasks/cancel", {"task_ids": []}, 200, 200, 200),
-]
-
-
-def filled(template: Any, things: dict[str, str]) -> str:
-    text = template if isinstance(template, str) else json.dumps(template)
-    for name, value in things.items():
-        text = text.replace("{" + name + "}", value)
-    return text
-
-
-@pytest.mark.parametrize("row", MATRIX, ids=lambda row: f"{row[0]} {row[1]}")
-def test_who_may(running: Any, things: dict[str, str], row: Any) -> None:
-    method, path, body, *expected = row
-    arguments = {} if body is None else {"data": filled(body, things)}
-    who = {"alice": running.alice, "bob": running.bob, "admin": running.admin}
-    for (name, api), status in zip(who.items(), expected, strict=True):
-        if status == 0:
-            continue  # it would spoil the other rows, and has a test of its own
-        response = api(method, filled(path, things), **arguments)
-        assert response.status_code == status, (name, response.text)
-        if status != 200:
-            refusal(response)
-    for api in (running.nobody, Api(running.url, "mep_user_wrong")):
-        response = api(method, filled(path, things), **arguments)
-        assert refusal(response) == (401, "USER_UNAUTHENTICATED")
-        assert response.headers["WWW-Authenticate"] == "Bearer"
-        api.session.close()
 
 
 def test_strangers_learn_nothing_of_tasks(running: Any, things: dict[str, str]) -> None:
@@ -331,8 +255,6 @@ def test_registration(running: Any) -> None:
     assert refusal(unknown) == (404, "ENDPOINT_NOT_FOUND")
     mine = running.alice.ok("GET", "/v2/endpoints")
     assert endpoint not in [each["uuid"] for each in mine]
-    visible = running.alice.ok("GET", "/v2/endpoints", params={"role": "any"})
-    assert endpoint in [each["uuid"] for each in visible]
     assert running.alice("GET", "/v2/endpoints?role=king").status_code == 422
     response = running.admin("POST", "/v3/endpoints", json={"endpoint_name": ""})
     assert refusal(response) == (422, "REQUEST_MALFORMED")
@@ -413,4 +335,6 @@ def test_cancel_before_any_start(running: Any, things: dict[str, str]) -> None:
 
 def test_status_of_an_endpoint_without_a_manager(running: Any, things: dict[str, str]) -> None:
     status = running.alice.ok("GET", f"/v2/endpoints/{things['multi']}/status")
-    assert status == {"status": "offline", "details": {"starts_possible": False}}
+    assert status["status"] == "offline"
+    assert status["details"]["starts_possible"] is False
+    assert status["details"]["last_heartbeat"] is None

@@ -1,0 +1,96 @@
+"""Functions as Flows run them: the action provider's API over real tasks."""
+
+import asyncio
+import uuid
+from typing import Any
+
+from relay_driver import FakeEndpoint, FakeManager, kept
+
+from mep.payload import dump_result, load_arguments
+from mep.wire.tasks import Failure, Result
+
+
+def add_or_fail(task: Any) -> Result | None:
+    """Adds its arguments; fails without any; holds the task where one is negative."""
+    args, kwargs = load_arguments(task.payload)
+    numbers = [*args, *kwargs.values()]
+    if not numbers:
+        return Result(task.task_id, "failed", b"", Failure("USER_EXCEPTION", "no numbers"))
+    if min(numbers) < 0:
+        return None
+    assert task.result_serializers == ("JSONData",)
+    return Result(task.task_id, "success", dump_result(sum(numbers), ["11"]), None, 1.0, 2.0)
+
+
+def test_a_flow_runs_functions(running: Any) -> None:
+    asyncio.run(a_flow_runs_functions(running))
+
+
+async def a_flow_runs_functions(running: Any) -> None:
+    registered = running.admin.endpoint()
+    function = running.alice.function()
+    endpoint_id = registered["endpoint_id"]
+    bob = running.bob.ok("GET", "/v3/whoami")["sub"]
+
+    async def run(body: dict[str, Any], expected: int = 202, **fields: Any) -> Any:
+        request = {"request_id": str(uuid.uuid4()), **fields}
+        request["body"] = {"endpoint": endpoint_id, **body}
+        response = await asyncio.to_thread(running.alice, "POST", "/actions/run", json=request)
+        assert response.status_code == expected, response.text
+        return response.json()
+
+    async def ended(action: Any) -> Any:
+        path = f"/actions/{action['action_id']}/status"
+        async with asyncio.timeout(30):
+            while True:
+                told = await asyncio.to_thread(running.alice.ok, "GET", path)
+                if told["status"] != "ACTIVE":
+                    return told
+
+    manager = FakeManager(running.url, registered)
+    async with kept(manager.link):
+        sums = {"tasks": [{"function": function, "args": [1, 2]}], "function": function}
+        sums["kwargs"] = {"x": 40, "y": 2}
+        urn = f"urn:globus:auth:identity:{bob}"
+        first = await run(sums, request_id="one", label="sums", monitor_by=[urn])
+        assert first["status"] == "ACTIVE"
+        assert "completion_time" not in first
+        start = await manager.next_start()
+        endpoint = FakeEndpoint(
+            running.url, start.user_endpoint_id, manager.token(start), run=add_or_fail
+        )
+        async with kept(endpoint.link):
+            done = await ended(first)
+            assert done["status"] == "SUCCEEDED"
+            assert [each["output"] for each in done["details"]["results"]] == [42, 3]
+            again = await run(sums, 200, request_id="one", label="sums", monitor_by=[urn])
+            assert again["action_id"] == first["action_id"]
+            assert set(endpoint.runs.values()) == {1}
+            refused = await run({"function": function}, 409, request_id="one")
+            assert refused["code"] == "REQUEST_MALFORMED"
+
+            failed = await ended(await run({"function": function}))
+            assert failed["status"] == "FAILED"
+            (result,) = failed["details"]["results"]
+            assert result["error"] == {"code": "USER_EXCEPTION", "message": "no numbers"}
+
+            held = await run({"function": function, "args": [-1]})
+            path = f"/actions/{held['action_id']}"
+            assert running.alice("POST", f"{path}/release").status_code == 409
+            running.alice.ok("POST", f"{path}/cancel")
+            assert (await ended(held))["status"] == "FAILED"
+            assert running.alice("POST", f"{path}/cancel").status_code == 409
+    path = f"/actions/{first['action_id']}"
+    assert running.bob.ok("GET", f"{path}/status")["status"] == "SUCCEEDED"
+    assert running.bob("POST", f"{path}/release").status_code == 404
+    assert running.admin("GET", f"{path}/status").status_code == 404
+    assert running.alice.ok("POST", f"{path}/release")["status"] == "SUCCEEDED"
+    assert running.alice("GET", f"{path}/status").status_code == 404
+
+
+def test_what_the_provider_says_of_itself(running: Any) -> None:
+    told = running.nobody.ok("GET", "/actions/")
+    assert told["api_version"] == "1.0"
+    assert told["types"] == ["Action"]
+    assert set(told["input_schema"]["required"]) == {"endpoint"}
+    assert told["globus_auth_scope"].startswith("https://")

@@ -1,0 +1,102 @@
+"""A relay with tight limits: each refusal has its status, its code and a remedy."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from relay_driver import RelayProcess, make_people, relay_cli
+
+TIGHT = """
+[limits]
+payload = 2000
+function = 3000
+request = 20000
+submit_tasks = 5
+queue_depth = 8
+"""
+SLOW = """
+[limits]
+preset = "globus"
+rate_requests = 5
+rate_period_s = 2.0
+"""
+
+
+def relay_with(directory: Path, settings: str) -> Any:
+    data = directory / "data"
+    relay_cli("init", data)
+    (data / "relay.toml").write_text(settings)
+    return make_people(RelayProcess(data))
+
+
+@pytest.fixture(scope="module")
+def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    people = relay_with(tmp_path_factory.mktemp("tight"), TIGHT)
+    yield people
+    people.close()
+    assert people.relay.stop() == 0
+
+
+def refused(response: Any) -> tuple[int, str]:
+    return response.status_code, response.json()["code"]
+
+
+def test_limits_are_told(tight: Any) -> None:
+    told = tight.alice.ok("GET", "/v3/limits")
+    expected = {"payload": 2000, "function": 3000, "submit_tasks": 5, "queue_depth": 8}
+    assert expected.items() <= told.items()
+
+
+def test_sizes(tight: Any) -> None:
+    endpoint = tight.admin.endpoint()["endpoint_id"]
+    function = tight.alice.function()
+    path = f"/v3/endpoints/{endpoint}/submit"
+    tight.alice.submit(endpoint, function, ["x" * 2000])
+    response = tight.alice("POST", path, json={"tasks": {function: ["x" * 2001]}})
+    assert refused(response) == (413, "TASK_PAYLOAD_TOO_LARGE")
+    assert "2000" in response.json()["message"]
+    response = tight.alice("POST", path, json={"tasks": {function: ["x"] * 6}})
+    assert refused(response) == (422, "REQUEST_MALFORMED")
+    response = tight.alice("POST", path, data=b" " * 20_001)
+    assert refused(response) == (413, "REQUEST_MALFORMED")
+    code = {"function_name": "f", "function_code": "x" * 3001}
+    response = tight.alice("POST", "/v3/functions", json=code)
+    assert refused(response) == (413, "TASK_PAYLOAD_TOO_LARGE")
+
+
+def test_an_endpoint_s_queue_is_bounded(tight: Any) -> None:
+    endpoint = tight.admin.endpoint()["endpoint_id"]
+    other = tight.admin.endpoint()["endpoint_id"]
+    function = tight.alice.function(public=True)
+    tight.alice.submit(endpoint, function, ["x"] * 5)
+    tight.bob.submit(endpoint, function, ["x"] * 3)
+    path = f"/v3/endpoints/{endpoint}/submit"
+    response = tight.alice("POST", path, json={"tasks": {function: ["x"]}})
+    assert refused(response) == (429, "QUEUE_FULL")
+    assert int(response.headers["Retry-After"]) > 0
+    tight.alice.submit(other, function, ["x"])
+
+
+def test_a_user_is_slowed_down_and_told_for_how_long(tmp_path: Path) -> None:
+    people = relay_with(tmp_path, SLOW)
+    try:
+        answers = [people.alice("GET", "/v3/whoami") for _ in range(30)]
+        told = [each for each in answers if each.status_code == 429]
+        assert len(told) > 10
+        assert refused(told[0]) == (429, "TOO_MANY_REQUESTS")
+        assert people.bob("GET", "/v3/whoami").status_code == 200
+        time.sleep(int(told[-1].headers["Retry-After"]))
+        assert people.alice("GET", "/v3/whoami").status_code == 200
+    finally:
+        people.close()
+        assert people.relay.stop() == 0
+
+
+def test_a_setting_that_does_not_exist_refuses_to_start(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    relay_cli("init", data)
+    (data / "relay.toml").write_text("[limits]\npayloads = 1\n")
+    with pytest.raises(AssertionError, match="did you mean 'payload'"):
+        RelayProcess(data)

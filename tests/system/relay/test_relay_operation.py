@@ -1,0 +1,167 @@
+"""What an operator needs: figures, health, logs, backup, an end that tells clients to come back."""
+
+import asyncio
+import json
+import stat
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from relay_driver import (
+    Api,
+    FakeEndpoint,
+    FakeManager,
+    FakeSdk,
+    RelayProcess,
+    kept,
+    make_people,
+    relay_cli,
+    run_cli,
+)
+
+from mep.wire import to_sdk
+
+
+def figures(response: Any) -> dict[tuple[str, str], float]:
+    """Name, and the values of its labels in the order of their names -> value."""
+    assert response.status_code == 200, response.text
+    return {
+        (sample.name, " ".join(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+@pytest.fixture
+def metered(tmp_path: Path) -> Any:
+    """A relay with a token for its metrics, and JSON logs."""
+    data = tmp_path / "data"
+    relay_cli("init", data)
+    (data / "relay.toml").write_text('[log]\nformat = "json"\n')
+    token = relay_cli("metrics-token", "--data", data)["token"]
+    people = make_people(RelayProcess(data))
+    prometheus = Api(people.url, token)
+    yield people, prometheus
+    prometheus.session.close()
+    people.close()
+    if people.relay.process.poll() is None:
+        assert people.relay.stop() == 0
+
+
+def one_task(people: Any) -> str:
+    """Send one task through the relay; its id."""
+
+    async def flow() -> str:
+        registered = people.admin.endpoint()
+        function = people.alice.function()
+        group = str(uuid.uuid4())
+        manager = FakeManager(people.url, registered)
+        sdk = FakeSdk(people.url, people.alice.token, (group,))
+        async with kept(manager.link), kept(sdk.link):
+            answer = await asyncio.to_thread(
+                people.alice.submit,
+                registered["endpoint_id"],
+                function,
+                ["SECRETPAYLOAD"],
+                task_group_id=group,
+            )
+            start = await manager.next_start()
+            endpoint = FakeEndpoint(people.url, start.user_endpoint_id, manager.token(start))
+            async with kept(endpoint.link):
+                await sdk.until(lambda: len(sdk.results) == 1)
+        return str(answer["tasks"][function][0])
+
+    return asyncio.run(flow())
+
+
+def test_metrics_count_and_name_nobody(metered: Any) -> None:
+    people, prometheus = metered
+    task = one_task(people)
+    people.nobody("GET", f"/v9/{uuid.uuid4()}")
+    response = prometheus("GET", "/metrics")
+    shown = figures(response)
+    assert shown["mep_relay_tasks_submitted_total", ""] == 1
+    assert shown["mep_relay_tasks_ended_total", "success"] == 1
+    assert shown["mep_relay_unfinished_tasks", ""] == 0
+    assert shown["mep_relay_http_requests_total", "POST submit.submit 200"] == 1
+    assert shown["mep_relay_http_requests_total", "GET none 404"] == 1
+    assert {"manager", "user_endpoint", "stream"} <= {
+        labels for name, labels in shown if name == "mep_relay_links"
+    }
+    assert task not in response.text
+    assert "alice" not in response.text
+
+
+def test_metrics_take_their_own_token_alone(metered: Any, running: Any) -> None:
+    people, prometheus = metered
+    for api in (people.admin, people.nobody):
+        assert api("GET", "/metrics").status_code == 401
+    assert prometheus("GET", "/v3/whoami").status_code == 401
+    assert running.admin("GET", "/metrics").status_code == 404
+
+
+def test_logs_are_json_lines_without_secrets(metered: Any) -> None:
+    people, _ = metered
+    one_task(people)
+    assert people.relay.stop() == 0
+    text = people.relay.log.read_text()
+    records = [json.loads(line) for line in text.splitlines()]
+    assert all({"time", "level", "logger", "message"} <= set(each) for each in records)
+    assert any("signed" in each["message"] for each in records)
+    assert "SECRETPAYLOAD" not in text
+    assert people.alice.token not in text
+
+
+def test_health_and_readiness(running: Any) -> None:
+    for path in ("/healthz", "/readyz"):
+        assert running.nobody.ok("GET", path) == {"status": "ok"}
+
+
+def test_a_restart_tells_clients_to_come_back(metered: Any) -> None:
+    people, _ = metered
+
+    async def flow() -> None:
+        sdk = FakeSdk(people.url, people.alice.token, (str(uuid.uuid4()),))
+        goodbyes: list[to_sdk.Goodbye] = []
+        inner = sdk._receive
+
+        async def receive(message: to_sdk.ToSdk) -> None:
+            if isinstance(message, to_sdk.Goodbye):
+                goodbyes.append(message)
+            await inner(message)
+
+        sdk.link._receive = receive
+        async with kept(sdk.link):
+            await sdk.until(lambda: sdk.link.up)
+            await asyncio.to_thread(people.relay.stop)
+            await sdk.until(lambda: bool(goodbyes))
+        assert goodbyes[0].retry_s <= 1.0
+
+    asyncio.run(flow())
+
+
+def test_a_backup_of_a_serving_relay_is_one_without_the_key(own_relay: Any, tmp_path: Path) -> None:
+    people = own_relay()
+    function = people.alice.function()
+    copy = tmp_path / "copy.sqlite3"
+    assert relay_cli("backup", copy, "--data", people.relay.data)["bytes"] > 0
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    master = (people.relay.data / "master.key").read_text().strip()
+    content = copy.read_bytes()
+    assert master.encode() not in content
+    assert bytes.fromhex(master) not in content
+    again = run_cli("backup", copy, "--data", people.relay.data)
+    assert again.returncode == 1
+    assert "name a new file" in again.stderr
+    # Restored, it is the relay that it was.
+    people.relay.stop()
+    for name in ("relay.sqlite3", "relay.sqlite3-wal", "relay.sqlite3-shm"):
+        (people.relay.data / name).unlink(missing_ok=True)
+    copy.rename(people.relay.data / "relay.sqlite3")
+    restored = RelayProcess(people.relay.data)
+    api = Api(restored.url, people.alice.token)
+    assert api.ok("GET", f"/v2/functions/{function}")["function_uuid"] == function
+    api.session.close()
+    assert restored.stop() == 0
