@@ -5,6 +5,7 @@ One relay and one multi-user site serve all tests of this folder; a test that da
 """
 
 import pwd
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,6 +13,37 @@ from pathlib import Path
 
 import pytest
 from house import BIN, DOMAIN, Relay, Site, run
+
+
+def give_up_more_numbers(name: str) -> None:
+    """Leave an account one number in its user namespaces.
+
+    More take a set-uid program, which users of a warden without PAM cannot run. Done before
+    anything runs as this account: usermod insists.
+    """
+    for file, option in (("/etc/subuid", "--del-subuids"), ("/etc/subgid", "--del-subgids")):
+        for line in Path(file).read_text().splitlines():
+            owner, first, count = line.split(":")
+            if owner == name:
+                run("usermod", option, f"{first}-{int(first) + int(count) - 1}", name)
+
+
+@pytest.fixture
+def certificate(site_root: Path) -> tuple[Path, Path]:
+    """For 127.0.0.1, signed by itself; all may read the certificate."""
+    chain, key = site_root / "relay.pem", site_root / "relay.key"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-days", "2", "-subj", "/CN=relay"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", chain),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    chain.chmod(0o644)
+    return chain, key
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +63,7 @@ def site(
     """Root's site: alice and bob have accounts; mallory is mapped to root, ghost to nobody."""
     with ExitStack() as stack:
         alice, bob = (session_accounts(name).pw_name for name in ("alice", "bob"))
+        give_up_more_numbers(bob)
         accounts = {
             "alice": alice,
             "bob": bob,

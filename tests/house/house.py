@@ -29,6 +29,11 @@ engine:
 {% else %}
   max_workers_per_node: {{ workers|default(1) }}
   max_retries_on_system_failure: {{ retries|default(0) }}
+{% if container_type is defined %}
+  container_type: {{ container_type }}
+  container_uri: {{ container_uri }}
+  container_cmd_options: {{ container_cmd_options|default() }}
+{% endif %}
   provider:
     type: LocalProvider
     init_blocks: 1
@@ -52,6 +57,9 @@ SCHEMA = {
         "engine": {"type": "string"},
         "label": {"type": "string"},
         "tag": {"type": "string"},
+        "container_type": {"enum": ["podman"]},
+        "container_uri": {"type": "string"},
+        "container_cmd_options": {"type": "string"},
         "surprise": {"type": "integer"},
         "broken": {"type": "boolean"},
     },
@@ -101,6 +109,8 @@ class Relay:
     port: int = 0
     tls: tuple[Path, Path] | None = None
     """Certificate and key."""
+    arguments: tuple[str, ...] = ()
+    """Of ``mep-relay serve``, besides."""
     process: "subprocess.Popen[str] | None" = None
     tokens: dict[str, str] = field(default_factory=dict)
 
@@ -113,6 +123,7 @@ class Relay:
             [
                 str(BIN / "mep-relay"),
                 *("serve", "--data", str(self.data), "--port", str(self.port)),
+                *self.arguments,
                 *(
                     ("--tls-cert", str(self.tls[0]), "--tls-key", str(self.tls[1]))
                     if self.tls

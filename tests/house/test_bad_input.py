@@ -119,6 +119,7 @@ def test_a_result_above_the_limit(site: Any) -> None:
     with site.executor("alice") as ex, pytest.raises(MEPError) as caught:
         ex.submit(large).result(SOON_S)
     assert caught.value.code == "RESULT_TOO_LARGE"
+    assert "kept at the site in " in str(caught.value)
 
 
 def test_an_unknown_endpoint(site: Any) -> None:

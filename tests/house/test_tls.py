@@ -1,6 +1,5 @@
 """Everything over TLS with a CA of the site's own: each part verifies the relay."""
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,24 +10,6 @@ from mep_sdk import Client, Executor
 from mep_sdk.errors import MEPError
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def certificate(site_root: Path) -> tuple[Path, Path]:
-    """For 127.0.0.1, signed by itself; all may read the certificate."""
-    chain, key = site_root / "relay.pem", site_root / "relay.key"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-days", "2", "-subj", "/CN=relay"),
-            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", chain),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    chain.chmod(0o644)
-    return chain, key
 
 
 def hello(name: str) -> str:
