@@ -1,148 +1,146 @@
-"""Other systems on this machine, in the same run: what `make bench` prints ratios against.
+"""Our engine and its peers, in turn: throughput, latency, and how many times better ours are.
 
-Runs in a virtual environment of its own that holds Parsl and Globus Compute's endpoint package
-(`tools/peers` makes it); prints one JSON object ``{peer: {figure: value}}`` on standard output.
-Figures: ``throughput_1w`` and ``throughput_2w`` (no-op tasks/s, prefetch 0), for HTEX also
-``throughput_2w_prefetch`` (prefetch 100), ``latency_p50`` (sequential round trip, ms), ``start``
-(s, from making the engine to the first result).
+The peers are Parsl's HighThroughputExecutor (htex; as it is by default, with CURVE: htex_curve),
+the process pool of the standard library (pool)
+and Globus Compute's own engine (gce). Both sides are up at the same time, and samples of half a
+second alternate, so that both see the same machine; a figure is the median of its samples. Prints a
+table and writes bench/out/peers.json; bench/engine.py has the ratios too.
 
-Usage: PYTHON bench/peers.py [htex] [pool] [gce]
+python bench/peers.py [RUNS]
 """
 
-import concurrent.futures
 import contextlib
-import json
 import os
 import statistics
+import subprocess
 import sys
-import tempfile
-import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-TASKS = 2000
-SEQUENTIAL = 300
-PATIENCE_S = 120
+from parts.harness import TRANSPORTS, Harness
+from parts.table import Figures, report
 
-Submit = Callable[[int], "concurrent.futures.Future[Any]"]
-
-
-def noop(n: int) -> int:
-    """The task of every bench."""
-    return n
+TOP = Path(__file__).resolve().parent.parent
+ROUNDS = 5
+OURS = {0: 3_000, 100: 20_000}
+"""Tasks of a sample, by prefetch."""
+SEQUENTIAL = 200
 
 
-def throughput(submit: Submit, tasks: int = TASKS) -> float:
-    """Tasks per second, all submitted at once."""
-    began = time.perf_counter()
-    concurrent.futures.wait([submit(n) for n in range(tasks)], PATIENCE_S)
-    return tasks / (time.perf_counter() - began)
+class Meeting(NamedTuple):
+    """Two engines that are measured in turn."""
+
+    peer: str
+    prefetch: int
+    tasks: int
+    """Of a sample of the peer's."""
+    latency: bool
+    transports: tuple[str, ...] = ("",)
 
 
-def latency_ms(submit: Submit) -> float:
-    """Median round trip of one task at a time."""
-    times = []
-    for n in range(SEQUENTIAL):
-        began = time.perf_counter()
-        submit(n).result(PATIENCE_S)
-        times.append(time.perf_counter() - began)
-    return statistics.median(times) * 1000
+MEETINGS = (
+    Meeting("htex", 0, 600, latency=True, transports=("", "_curve")),
+    Meeting("htex", 100, 800, latency=False, transports=("", "_curve")),
+    Meeting("htex_curve", 0, 600, latency=True, transports=("_curve",)),
+    Meeting("htex_curve", 100, 800, latency=False, transports=("_curve",)),
+    Meeting("pool", 0, 4_000, latency=True),
+    Meeting("gce", 0, 400, latency=True),
+)
 
 
-@contextlib.contextmanager
-def htex(workers: int, prefetch: int) -> Iterator[Submit]:
-    """Parsl's HighThroughputExecutor with a local block."""
-    from parsl.executors import HighThroughputExecutor
-    from parsl.providers import LocalProvider
+class Peer:
+    """One of the other systems, in a process of its own."""
 
-    with tempfile.TemporaryDirectory() as run_dir:
-        executor = HighThroughputExecutor(
-            label="bench",
-            address="127.0.0.1",
-            max_workers_per_node=workers,
-            prefetch_capacity=prefetch,
-            encrypted=False,
-            provider=LocalProvider(init_blocks=1, max_blocks=1),
+    def __init__(self, python: Path, name: str, prefetch: int) -> None:
+        script = TOP / "bench" / "parts" / "peer.py"
+        self._process = subprocess.Popen(
+            [python, script, name, str(prefetch)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
         )
-        executor.run_dir = run_dir
-        executor.provider.script_dir = run_dir
-        executor.start()
-        executor.scale_out_facade(1)
-        try:
-            yield lambda n: executor.submit(noop, {}, n)
-        finally:
-            executor.shutdown()
+        self.start_s = self._number()
+
+    def ask(self, figure: str, tasks: int) -> float:
+        """One sample."""
+        assert self._process.stdin
+        self._process.stdin.write(f"{figure} {tasks}\n")
+        return self._number()
+
+    def _number(self) -> float:
+        assert self._process.stdout
+        return float(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End it; returns when it has ended."""
+        self._process.communicate()
 
 
-@contextlib.contextmanager
-def pool(workers: int, _: int = 0) -> Iterator[Submit]:
-    """The standard library's process pool."""
-    with concurrent.futures.ProcessPoolExecutor(workers) as executor:
-        yield lambda n: executor.submit(noop, n)
+def python_of_peers() -> Path | None:
+    """The Python of the environment that holds the peers; None: it cannot be had."""
+    if "MEP_PEERS" in os.environ:
+        return Path(os.environ["MEP_PEERS"]) / "bin" / "python"
+    made = subprocess.run(["sh", TOP / "tools" / "peers"], stdout=subprocess.PIPE, text=True)
+    return Path(made.stdout.strip()) / "bin" / "python" if made.returncode == 0 else None
 
 
-@contextlib.contextmanager
-def gce(workers: int, prefetch: int) -> Iterator[Submit]:
-    """Globus Compute's own engine, driven as its endpoint drives it."""
-    from globus_compute_common import messagepack
-    from globus_compute_endpoint.engines import GlobusComputeEngine
-    from globus_compute_endpoint.engines.base import GCFuture
-    from globus_compute_sdk.serialize import ComputeSerializer
-    from parsl.providers import LocalProvider
-
-    serializer = ComputeSerializer()
-    code = serializer.serialize(noop)
-    engine = GlobusComputeEngine(
-        address="127.0.0.1",
-        max_workers_per_node=workers,
-        prefetch_capacity=prefetch,
-        encrypted=False,
-        provider=LocalProvider(init_blocks=1, max_blocks=1),
-    )
-
-    def submit(n: int) -> "concurrent.futures.Future[Any]":
-        task_id = uuid.uuid4()
-        body = serializer.pack_buffers([code, serializer.serialize([n]), serializer.serialize({})])
-        message = messagepack.message_types.Task(task_id=task_id, task_buffer=body)
-        future: concurrent.futures.Future[Any] = GCFuture(task_id)
-        engine.submit(future, messagepack.pack(message), {})
-        return future
-
-    with tempfile.TemporaryDirectory() as run_dir:
-        engine.start(endpoint_id=uuid.uuid4(), run_dir=run_dir)
-        try:
-            yield submit
-        finally:
-            engine.shutdown()
-
-
-PEERS: dict[str, Callable[[int, int], contextlib.AbstractContextManager[Submit]]] = {
-    "htex": htex,
-    "pool": pool,
-    "gce": gce,
-}
-
-
-def measure(peer: str) -> dict[str, float]:
-    """All figures of one peer."""
-    figures = {}
-    began = time.perf_counter()
-    with PEERS[peer](2, 0) as submit:
-        submit(0).result(PATIENCE_S)
-        figures["start"] = time.perf_counter() - began
-        throughput(submit, 200)
-        figures["throughput_2w"] = throughput(submit)
-        figures["latency_p50"] = latency_ms(submit)
-    if peer == "htex":
-        with htex(2, 100) as submit:
-            throughput(submit, 200)
-            figures["throughput_2w_prefetch"] = throughput(submit, 2 * TASKS)
+def compare(python: Path) -> Figures:
+    """One run: our figures beside each peer's, and the ratios."""
+    figures: Figures = {}
+    for meeting in MEETINGS:
+        with contextlib.closing(Peer(python, meeting.peer, meeting.prefetch)) as peer:
+            if not meeting.prefetch:
+                figures[f"{meeting.peer}_start"] = peer.start_s
+            for transport in meeting.transports:
+                figures |= meet(meeting, peer, transport)
     return figures
 
 
+def meet(meeting: Meeting, peer: Peer, transport: str) -> Figures:
+    """Samples of both in turn, our node pool connected by this transport."""
+    name = "throughput_2w" + ("_prefetch" if meeting.prefetch else "")
+    figures: Figures = {}
+    with ours(meeting.prefetch, transport) as harness:
+        tasks = OURS[meeting.prefetch]
+        mine, theirs = in_turn(
+            lambda: harness.throughput(tasks), lambda: peer.ask("throughput", meeting.tasks)
+        )
+        figures[f"{meeting.peer}_{name}"] = theirs
+        figures[f"{name}{transport}_vs_{meeting.peer}"] = mine / theirs
+        if meeting.latency:
+            mine, theirs = in_turn(
+                lambda: harness.latency_ms(SEQUENTIAL), lambda: peer.ask("latency", SEQUENTIAL)
+            )
+            figures[f"{meeting.peer}_latency_p50"] = theirs
+            figures[f"latency_p50{transport}_vs_{meeting.peer}"] = theirs / mine
+    return figures
+
+
+@contextlib.contextmanager
+def ours(prefetch: int, transport: str) -> Iterator[Harness]:
+    """Our engine with two workers that have run already."""
+    settings = {"max_workers_per_node": 2, "prefetch_capacity": prefetch}
+    with contextlib.closing(Harness(**settings, **TRANSPORTS[transport])) as harness:
+        harness.run(500)
+        yield harness
+
+
+def in_turn(mine: Callable[[], float], theirs: Callable[[], float]) -> tuple[float, float]:
+    """The medians of samples that alternate."""
+    pairs = [(mine(), theirs()) for _ in range(ROUNDS)]
+    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+
+
+def main() -> None:
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    python = python_of_peers()
+    if python is None:
+        sys.exit("the peers cannot be installed here")
+    measured = [compare(python) for _ in range(runs)]
+    report("peers", measured)
+
+
 if __name__ == "__main__":
-    # The peers start their own commands by name.
-    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    json.dump({peer: measure(peer) for peer in sys.argv[1:] or PEERS}, sys.stdout)
+    main()

@@ -37,7 +37,7 @@ def main() -> None:
         relay_cli("init", data)
         relay_cli("user", "add", "admin", "--admin", "--data", data)
         token = relay_cli("token", "create", "admin", "--data", data)["token"]
-        relay = RelayProcess(data)
+        relay = RelayProcess(data, arguments=())
         try:
             asyncio.run(measure(relay, Api(relay.url, token), arguments))
         finally:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import statistics
 import tempfile
 import threading
 import time
@@ -11,11 +12,19 @@ from typing import Any
 
 from mep.endpoint.engines.base import Callbacks, Engine, Surroundings
 from mep.endpoint.engines.build import build
-from mep.payload import dump_arguments, dump_source
+from mep.payload import RAW, dump_arguments, dump_source
 from mep.wire.tasks import Function, Result, Task
 
 ECHO = Function("echo", dump_source("echo", "def echo(value=None):\n    return value\n"))
 """The function of all tasks."""
+NOTHING = dump_arguments((), {}, RAW)
+"""Arguments of a no-op."""
+TRANSPORTS: dict[str, dict[str, Any]] = {
+    "": {},
+    "_tcp": {"transport": "tcp", "address": "127.0.0.1", "encrypted": False},
+    "_curve": {"transport": "tcp", "address": "127.0.0.1", "encrypted": True},
+}
+"""How node pools connect, by the last part of a figure's name; ipc has none."""
 LIMIT_S = 120.0
 MAX_RESULT = 64 * 1024 * 1024
 
@@ -30,7 +39,9 @@ class Harness:
         self._wanted = 0
         self._serial = 0
         self._closing = False
-        surroundings = Surroundings(self.directory, "bench", "bench", MAX_RESULT)
+        surroundings = Surroundings(
+            self.directory, "bench", "bench", MAX_RESULT, unencrypted_allowed=True
+        )
         callbacks = Callbacks(lambda _: None, lambda _: None, self._count_results)
         self.began = time.perf_counter()
         self.engine: Engine = build({"heartbeat_period": 5, **settings}, surroundings, callbacks)
@@ -45,7 +56,7 @@ class Harness:
             if self._count >= self._wanted:
                 self._ended.notify_all()
 
-    def run(self, count: int, payload: bytes = dump_arguments((), {}), without: int = 0) -> float:
+    def run(self, count: int, payload: bytes = NOTHING, without: int = 0) -> float:
         """Submit so many tasks at once, and wait for their results; seconds that it took.
 
         Args:
@@ -65,6 +76,14 @@ class Harness:
             if not self._ended.wait_for(lambda: self._count >= self._wanted, LIMIT_S):
                 raise TimeoutError(f"{self._count} of {self._wanted} results")
         return time.perf_counter() - began
+
+    def throughput(self, tasks: int) -> float:
+        """No-op tasks a second."""
+        return tasks / self.run(tasks)
+
+    def latency_ms(self, tasks: int) -> float:
+        """From submit to result, one task at a time, at the median."""
+        return statistics.median(self.run(1) for _ in range(tasks)) * 1000
 
     def close(self) -> None:
         """End the engine."""
@@ -89,10 +108,10 @@ def cpu_s() -> float:
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
-def pss_mib() -> float:
-    """Memory of the family, with shared pages in proportion."""
+def pss_mib(pids: Sequence[int]) -> float:
+    """Memory of these processes, with shared pages in proportion."""
     total = 0
-    for pid in family():
+    for pid in pids:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 total += int(line.split()[1])
