@@ -1,8 +1,12 @@
 # Every target does its own set-up; `make demo` and `make test` are the two to know.
 
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' mep/__init__.py)
-# Beyond a base system, tests need: units (systemd), the installed package (mmdebstrap, rpm), TLS.
-TEST_PACKAGES := systemd mmdebstrap rpm openssl
+# Beyond a base system, tests need: units and sessions (systemd), the installed package (mmdebstrap, rpm), TLS,
+# containers, a batch system with two MPIs, databases, a directory.
+TEST_PACKAGES := systemd libpam-systemd dbus mmdebstrap rpm openssl podman runc uidmap \
+	munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins slurmdbd slurm-wlm-mysql-plugin mariadb-server \
+	slurm-wlm-torque gcc openmpi-bin libopenmpi-dev mpich libmpich-dev \
+	postgresql libpam-pwdfile slapd python3-ldap logrotate redis-server
 # bench/peers.py measures other systems, in an environment of its own that holds them.
 BENCHES := $(filter-out bench/peers.py,$(wildcard bench/*.py))
 
@@ -33,6 +37,7 @@ format:
 	@venv=$$(sh tools/setup) && "$$venv/bin/ruff" format . && "$$venv/bin/ruff" check --fix .
 
 bench:
+	@sh tools/need $(TEST_PACKAGES) || true
 	@venv=$$(sh tools/setup) && for bench in $(BENCHES); do \
 		echo "== $$bench"; "$$venv/bin/python" "$$bench" || exit 1; done
 
@@ -43,6 +48,6 @@ rpm:
 	@sh packaging/rpm/build "$(VERSION)" dist
 
 clean:
-	rm -rf dist build bench/out .venv .venv.lock .peers .peers.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf dist build bench/out .venv .venv.lock .peers .peers.lock .oracle .oracle.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache .benchmarks
 	find mep sdk cloud tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -249,7 +249,16 @@ class House:
             self.record.accounts.append(name)
             self.record.write()
             mark = f"mep demo of process {os.getpid()}"
-            command("useradd", "--create-home", "--user-group", "--comment", mark, name)
+            command(
+                "useradd",
+                "--password",
+                "*",
+                "--create-home",
+                "--user-group",
+                "--comment",
+                mark,
+                name,
+            )
             self.accounts[person] = name
         say(f"making throw-away accounts: {', '.join(self.accounts.values())}; removed at the end")
 
