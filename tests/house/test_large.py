@@ -1,5 +1,6 @@
 """Large arguments and results through the whole house, whatever dies meanwhile."""
 
+import errno
 import os
 import pwd
 import signal
@@ -103,21 +104,52 @@ def test_the_relay_is_killed_while_they_travel(owner: Owner) -> None:
         assert [future.result(WAIT_S) for future in futures] == [call[::-1] for call in calls]
 
 
+def turned_when_told(fifo: str, data: bytes) -> bytes:
+    with open(fifo, "rb") as told:
+        told.read()
+    return data[::-1]
+
+
+def opened_for_writing(fifo: Path) -> int | None:
+    """A descriptor, once somebody reads."""
+    try:
+        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        assert error.errno == errno.ENXIO, error
+        return None
+
+
+def records_of(owner: Owner, task_id: str) -> int:
+    """How often the user endpoint's journal names a task."""
+    journals = Path(owner.account.pw_dir).glob(".mep/*/journal")
+    return sum(path.read_bytes().count(task_id.encode()) for path in journals)
+
+
 def test_the_user_endpoint_is_killed_with_a_large_result_in_hand(owner: Owner) -> None:
     data = pattern(20 * MIB)
+    fifo = Path(owner.account.pw_dir) / "go"
+    os.mkfifo(fifo)
+    os.chown(fifo, owner.account.pw_uid, owner.account.pw_gid)
+    assert owner.relay.process is not None
     with Executor(owner.endpoint_id, client=owner.relay.client("carol")) as ex:
-        pid = ex.submit(os.getppid).result(WAIT_S)
-        assert pid
-        future = ex.submit(turned, data)
-        until(lambda: outgoing(owner) or future.done(), "the result is spooled")
-        processes = subprocess.run(
-            ["pgrep", "-u", str(owner.account.pw_uid), "-f", "mep.endpoint"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.split()
-        for process in processes:
-            os.kill(int(process), signal.SIGKILL)
+        future = ex.submit(turned_when_told, str(fifo), data)
+        told = until(lambda: opened_for_writing(fifo), "the task runs")
+        # Nobody takes the result meanwhile: it is in the user endpoint's hand when that is killed.
+        owner.relay.process.send_signal(signal.SIGSTOP)
+        try:
+            os.close(told)
+            until(lambda: records_of(owner, str(future.task_id)) >= 2, "the result is spooled")
+            assert outgoing(owner)
+            processes = subprocess.run(
+                ["pgrep", "-u", str(owner.account.pw_uid), "-f", "mep.endpoint"],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout.split()
+            for process in processes:
+                os.kill(int(process), signal.SIGKILL)
+        finally:
+            owner.relay.process.send_signal(signal.SIGCONT)
         assert future.result(WAIT_S) == data[::-1]
         assert ex.submit(turned, data).result(WAIT_S) == data[::-1]
 
