@@ -113,6 +113,11 @@ def _entry(who: str) -> str:
     return who.casefold()
 
 
+def entries(place: Site) -> set[str]:
+    """Whom `mep deny` refuses here, as root compares them."""
+    return _entries(_lines(place))
+
+
 def _lines(place: Site) -> list[str]:
     path = place.file(DENIED)
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []

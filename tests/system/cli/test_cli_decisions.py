@@ -58,6 +58,25 @@ def test_refusals(mep, rules, username, code):
     assert verdict["message"]
 
 
+@pytest.mark.parametrize("who", ["account", "Alice@Example.EDU", "an-id"])
+def test_who_is_denied_is_refused(mep, rules, who):
+    """As by the warden: by the account, or by any identity of the set."""
+    mep("deny", rules if who == "account" else who, "--endpoint", "test")
+    status, verdict = ask(mep, "alice@example.edu", id="an-id")
+    assert (status, verdict["code"], verdict["account"]) == (1, "ACCOUNT_REFUSED", rules)
+    assert verdict["detail"].startswith("mep deny: ")
+    mep("allow", rules if who == "account" else who)
+    assert ask(mep, "alice@example.edu", id="an-id")[0] == 0
+
+
+def test_a_group_that_does_not_exist_is_said(mep, rules, etc):
+    policy = etc / "policy.toml"
+    policy.write_text(f'deny_groups = ["no-such-group-here"]\n{policy.read_text()}')
+    status, verdict = ask(mep, "alice@example.edu")
+    assert (status, verdict["code"]) == (1, "START_FAILED")
+    assert "no-such-group-here" in verdict["detail"]
+
+
 def test_an_identity_that_does_not_count(mep, rules):
     status, verdict = ask(mep, "alice@example.edu", status="unused")
     assert (status, verdict["code"]) == (1, "IDENTITY_NOT_MAPPED")
