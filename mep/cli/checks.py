@@ -3,6 +3,7 @@
 Everything that judges is asked: the code that the warden, the look-ups and user endpoints run.
 """
 
+import grp
 import json
 import os
 import pwd
@@ -44,7 +45,7 @@ Check = Callable[[Site], Iterator[Said]]
 
 def all_checks(place: Site) -> Iterator[Said]:
     """Everything, in the order in which one would repair it."""
-    for check in (settings, accounts, files, mapping, programs, template, logs):
+    for check in (settings, accounts, names, files, mapping, programs, template, logs):
         try:
             yield from check(place)
         except (CliError, SettingsError, OSError) as error:
@@ -78,6 +79,33 @@ def accounts(place: Site) -> Iterator[Said]:
     else:
         yield Said("ok", "accounts", ", ".join(names))
     yield Said("ok", "policy.toml", f"minimum uid {policy.minimum_uid}")
+
+
+def names(place: Site) -> Iterator[Said]:
+    """Whether what ``policy.toml`` names is there: accounts, groups, the PAM service."""
+    from mep.cli.pam import check_service
+
+    policy = read_policy(place)
+    if not place.privileged:
+        return
+    for key in ("allow_users", "deny_users", "shared_accounts"):
+        for name in _absent(getattr(policy, key), pwd.getpwnam):
+            yield Said("warning", "policy.toml", f"{key} names {name!r}, which is no account here")
+    for key in ("allow_groups", "deny_groups"):
+        for name in _absent(getattr(policy, key), grp.getgrnam):
+            words = f"{key} names {name!r}, which is no group here: every start is refused"
+            yield Said("error", "policy.toml", words)
+    if policy.pam_enable:
+        check_service(policy.pam_service_name)
+        yield Said("ok", "pam", f"/etc/pam.d/{policy.pam_service_name}")
+
+
+def _absent(wanted: list[str], look_up: Callable[[str], object]) -> Iterator[str]:
+    for name in [] if wanted == ["*"] else wanted:
+        try:
+            look_up(name)
+        except (KeyError, ValueError):
+            yield name
 
 
 def files(place: Site) -> Iterator[Said]:

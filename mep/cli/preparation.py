@@ -9,6 +9,7 @@ import msgspec
 from mep.cli.accounts import CALLOUT, MANAGER, Account, manager_account
 from mep.cli.errors import CliError
 from mep.cli.files import directory, replace
+from mep.cli.pam import check_service
 from mep.cli.site import Site
 from mep.manager import config
 from mep.manager import site as managers
@@ -23,31 +24,19 @@ def prepare(place: Site) -> Parent:
     """Check the configuration, bring ``parent.json`` up to date, make the directories.
 
     Raises:
-        CliError: the endpoint is not registered, or an account is missing.
+        CliError: the endpoint is not registered, or an account or the PAM service is missing.
         SettingsError: the configuration cannot be used.
     """
     owner = owner_of(place)
-    check_pam(root_policy(place))
+    rules = root_policy(place)
+    if rules.pam_enable:
+        check_service(rules.pam_service_name)
     if not registered(place):
         raise CliError(f"{place.name} is not registered; run `mep register {place.name}`")
     parent = fresh_parent(place, managers.load_parent(place.etc).endpoint_id)
     write_parent(place, parent)
     make_directories(place, owner)
     return parent
-
-
-def check_pam(rules: Policy) -> None:
-    """Whether the PAM service is there, without which every start is refused.
-
-    Raises:
-        SettingsError: it is not.
-    """
-    service = Path("/etc/pam.d", rules.pam_service_name)
-    if rules.pam_enable and not service.is_file():
-        raise SettingsError(
-            f"policy.toml says [pam] service_name = {rules.pam_service_name!r}, but no file "
-            f"{service} is there; make it, for example from /usr/share/doc/hpc-mep/pam.d"
-        )
 
 
 def registered(place: Site) -> bool:

@@ -1,6 +1,7 @@
 """`mep check`: what is wrong, before somebody is refused for it."""
 
 import json
+import re
 
 import pytest
 
@@ -44,6 +45,27 @@ def test_what_is_wrong_is_named(registered, etc):
     done = registered.try_("check", "test")
     assert done.returncode == 1
     assert "ERROR" in done.stdout
+
+
+def test_what_the_policy_names_must_be_there(registered, etc):
+    """A group or a PAM service that is missing refuses every start; a mistyped account does not."""
+    policy = etc / "policy.toml"
+    text = policy.read_text()
+    lists = 'deny_users = ["no-such-account-here"]\nallow_groups = ["root", "no-such-group-here"]\n'
+    policy.write_text(lists + text)
+    good, said = check(registered)
+    assert not good
+    assert "'no-such-account-here', which is no account" in said["warning", "policy.toml"]
+    assert "'no-such-group-here', which is no group" in said["error", "policy.toml"]
+    for service in ("no-such-service-here", "COMMON-AUTH", "../passwd"):
+        name = f'enable = true\nservice_name = "{service}"'
+        policy.write_text(re.sub(r'enable = false\nservice_name = ".*"', name, text))
+        good, said = check(registered)
+        assert not good
+        assert "pam.d" in said["error", "names"]
+        done = registered.try_("start", "test")
+        assert done.returncode == 1
+        assert f"/etc/pam.d/{service}" in done.stderr
 
 
 def test_files_that_others_can_change(registered, etc):
