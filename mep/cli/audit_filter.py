@@ -27,7 +27,7 @@ class Wanted:
     def __call__(self, record: Record) -> bool:
         """Whether the record is asked for."""
         return (
-            (self.account is None or self.account == record.get("account"))
+            (self.account is None or self.account in (record.get("account"), record.get("who")))
             and (self.identity is None or self.identity in identities(record))
             and (self.task is None or self.task == record.get("task_id"))
             and (self.since is None or record["at"] >= self.since)
@@ -36,11 +36,11 @@ class Wanted:
 
 
 def identities(record: Record) -> set[Any]:
-    """Every id and user name that a record is about."""
+    """Every id and user name that a record is about; `who` is whom `mep deny` named."""
     people = record.get("identities")
     people = people if isinstance(people, list) else []
     named = {one.get(key) for one in people if isinstance(one, dict) for key in ("id", "username")}
-    return {record.get("identity"), *named} - {None, ""}
+    return {record.get("identity"), record.get("who"), *named} - {None, ""}
 
 
 def moment(text: str, now: float) -> float:

@@ -142,6 +142,24 @@ def test_a_line_for_people(logs: Site) -> None:
     assert audit.line(hostile).isprintable()
 
 
+def test_a_decision_is_shown_with_what_decided_it(place: Site) -> None:
+    """The rule of a mapping, the use of resources, who was denied by whom, which peer it was."""
+    mine = {"user_endpoint_id": "uep-a"}
+    place.audit_file.write_text(
+        warden(1, "mapped", **mine, account="alice", identity="id-a", rule="$[0]: x")
+        + warden(2, "exited", **mine, status="0", said="", rusage="1.00 s, 9 KiB")
+        + warden(3, "denied", who="alice", reason="ticket 7", by="carol")
+        + warden(4, "peer-refused", uid="1002")
+    )
+    shown = [audit.line(one) for one in found(place)]
+    assert 'alice user_endpoint_id=uep-a reference=r1 identity=id-a rule="$[0]: x"' in shown[0]
+    assert shown[1].endswith('status=0 reference=r2 rusage="1.00 s, 9 KiB"')
+    assert shown[2].endswith('reference=r3 who=alice reason="ticket 7" by=carol')
+    assert shown[3].endswith("reference=r4 uid=1002")
+    assert [one["at"] for one in found(place, Wanted(account="alice"))] == [1, 3]
+    assert [one["at"] for one in found(place, Wanted(identity="alice"))] == [3]
+
+
 @pytest.mark.parametrize(
     ("what", "codes"),
     [
