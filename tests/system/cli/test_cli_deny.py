@@ -94,6 +94,21 @@ def test_both_keys_are_accepted_until_it_is_finished(registered, etc, admin_toke
     assert [line.split()[0] for line in (etc / "grant.key").read_text().splitlines()] == ["2"]
 
 
+def test_files_that_the_warden_refuses_rotate_nothing(registered, etc, admin_token):
+    """Else the relay would sign with a key that the warden never takes up."""
+    before = (etc / "grant.key").read_text()
+    policy = etc / "policy.toml"
+    text = policy.read_text()
+    policy.write_text(f"minimum_udi = 3\n{text}")
+    done = registered.try_("rotate-key", "test", "--now", MEP_TOKEN=admin_token)
+    assert done.returncode == 1
+    assert "unknown key minimum_udi" in done.stderr
+    assert (etc / "grant.key").read_text() == before
+    policy.write_text(text)
+    registered("rotate-key", "test", "--now", MEP_TOKEN=admin_token)
+    assert (etc / "grant.key").read_text().split()[0] == "2"
+
+
 def test_a_user_s_token_rotates_nothing(registered, etc, relay):
     before = (etc / "grant.key").read_text()
     done = registered.try_("rotate-key", "test", MEP_TOKEN=relay.token("cli-stranger"))
