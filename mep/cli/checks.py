@@ -54,7 +54,7 @@ def all_checks(place: Site) -> Iterator[Said]:
 
 def settings(place: Site) -> Iterator[Said]:
     """``config.yaml``, and its agreement with ``policy.toml``."""
-    from mep.cli.preparation import checked_config
+    from mep.cli.preparation import checked_config, registered, untold
 
     config, warnings = checked_config(place)
     for warning in warnings:
@@ -63,6 +63,8 @@ def settings(place: Site) -> Iterator[Said]:
         words = "high_assurance needs authentication_policy: the relay refuses the registration"
         yield Said("error", "config.yaml", words)
     yield Said("ok", "config.yaml", f"relay {config.relay_url}")
+    if registered(place) and (words := untold(place)):
+        yield Said("warning", "config.yaml", words)
 
 
 def accounts(place: Site) -> Iterator[Said]:
