@@ -2,13 +2,16 @@
 
 import os
 import signal
+import sys
 import time
+import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from mep.cli import users
+from mep.cli.accounts import exists
 from mep.cli.errors import CliError
 from mep.cli.files import replace
 from mep.cli.preparation import root_policy
@@ -48,6 +51,9 @@ def deny(who: str, name: str | None, reason: str) -> None:
       mep deny 9f6d2c1e-8b60-4a0e-b6a5-3a4d9f6a7b10 --endpoint cluster
     """
     entry = _entry(who)
+    if not _somebody(who):
+        words = "is no account of this machine, and no identity's id or username (NAME@DOMAIN)"
+        print(f"warning: {who} {words}: is it spelt right?", file=sys.stderr)
     for place in _places(name):
         before = users.living(place)
         lines = _lines(place)
@@ -111,6 +117,13 @@ def _entry(who: str) -> str:
     if not who or who != who.strip() or not who.isprintable() or who.startswith("#"):
         raise CliError(f"{who!r} is no account and no identity")
     return who.casefold()
+
+
+def _somebody(who: str) -> bool:
+    try:
+        return "@" in who or bool(uuid.UUID(who))
+    except ValueError:
+        return exists(who)
 
 
 def entries(place: Site) -> set[str]:

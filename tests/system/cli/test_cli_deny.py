@@ -55,6 +55,15 @@ def test_who_is_nobody(registered, who):
     assert "\x1b" not in done.stderr
 
 
+def test_who_is_hardly_meant_is_warned_of(registered, session_accounts):
+    """A typing error would deny nobody, and look as if it had."""
+    there = session_accounts("alice").pw_name
+    for who in (there, "alice@example.edu", "9f6d2c1e-8b60-4a0e-b6a5-3a4d9f6a7b10", f"{there}x"):
+        done = registered.try_("deny", who)
+        assert done.returncode == 0
+        assert ("spelt right" in done.stderr) == (who == f"{there}x")
+
+
 def test_a_recheck_sees_a_changed_policy(registered, etc, alice, running):
     _, pid = running
     assert "0 of 1 user endpoints ended" in registered("recheck", "test")
