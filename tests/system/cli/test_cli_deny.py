@@ -40,6 +40,24 @@ def test_a_denial_ends_what_runs_and_is_undone(registered, etc, alice, running, 
     assert [one["event"] for one in records if "who" in one] == ["denied", "denied", "allowed"]
 
 
+def test_one_that_ignores_its_end_is_waited_for(registered, etc, alice, client):
+    """Also where only its leader knows that it is meant, as by a username."""
+    policy = etc / "policy.toml"
+    command = json.dumps(["/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done"])
+    policy.write_text(
+        f"endpoint_command = {command}\n{policy.read_text()}".replace(
+            "stop_grace_s = 10", "stop_grace_s = 4"
+        )
+    )
+    process = begin(registered)
+    pid = user_endpoint(registered, etc, client, alice, process.stderr)
+    said = registered("deny", "cli-alice@example.edu")
+    assert "1 of 1 user endpoints ended" in said
+    pids_gone(pid, seconds=0)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+
+
 def test_somebody_else_s_denial_ends_nobody(registered, running):
     _, pid = running
     said = registered("deny", "mallory@example.org", "--endpoint", "test")
