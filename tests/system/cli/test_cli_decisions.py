@@ -77,6 +77,18 @@ def test_a_group_that_does_not_exist_is_said(mep, rules, etc):
     assert "no-such-group-here" in verdict["detail"]
 
 
+def test_a_name_that_a_terminal_would_obey(mep, rules, etc):
+    """The file may be somebody else's: nothing in it moves a cursor."""
+    rule = {"source": "{username}", "match": "(.*)@example\\.edu", "output": "{0}"}
+    document = {"DATA_TYPE": "expression_identity_mapping#1.0.0", "mappings": [rule]}
+    (etc / "identity_mapping.json").write_text(json.dumps(document))
+    record = json.dumps({"username": "\x1b[2J\u202ebob[red]@example.edu", "status": "used"})
+    done = mep.try_("map", "test", "--identity", "-", given=record)
+    assert "bob[red]@example.edu" in done.stdout
+    assert "account: \N{REPLACEMENT CHARACTER}[2J" in done.stdout
+    assert not {"\x1b", "\u202e"} & {*done.stdout}
+
+
 def test_an_identity_that_does_not_count(mep, rules):
     status, verdict = ask(mep, "alice@example.edu", status="unused")
     assert (status, verdict["code"]) == (1, "IDENTITY_NOT_MAPPED")
