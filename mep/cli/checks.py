@@ -45,11 +45,14 @@ Check = Callable[[Site], Iterator[Said]]
 
 def all_checks(place: Site) -> Iterator[Said]:
     """Everything, in the order in which one would repair it."""
-    for check in (settings, accounts, names, files, mapping, programs, template, logs):
+    told = ""
+    for check in (settings, accounts, names, files, mapping, template, logs):
         try:
             yield from check(place)
         except (CliError, SettingsError, OSError) as error:
-            yield Said("error", check.__name__, str(error))
+            if str(error) != told:  # a file that several of them read
+                yield Said("error", check.__name__, str(error))
+            told = str(error)
 
 
 def settings(place: Site) -> Iterator[Said]:
@@ -128,35 +131,29 @@ def files(place: Site) -> Iterator[Said]:
 
 
 def mapping(place: Site) -> Iterator[Said]:
-    """The mapping file, and what its author hardly meant."""
+    """The mapping file, what its author hardly meant, and whoever it asks."""
     if not place.privileged:
         return
     policy = read_policy(place)
-    answer = ask(place, policy, mapping_text(place, policy), [])
+    text = mapping_text(place, policy)
+    answer = ask(place, policy, text, [])
     if answer["remarks"] is None:
         yield Said("error", policy.mapping, answer["error"])
         return
     for remark in answer["remarks"]:
         yield Said("warning", policy.mapping, remark)
-    if not json.loads(mapping_text(place, policy)):
+    raw = json.loads(text)
+    if not raw:
         yield Said("warning", policy.mapping, "it has no document, so it maps nobody")
     else:
         yield Said("ok", policy.mapping, "it can be read")
-
-
-def programs(place: Site) -> Iterator[Said]:
-    """Programs and directories, asked of somebody who does not exist, as in a start."""
-    if not place.privileged:
-        return
-    policy = read_policy(place)
-    raw = json.loads(mapping_text(place, policy))
     for number, document in enumerate(raw if isinstance(raw, list) else [raw]):
-        kind = document.get("DATA_TYPE", "") if isinstance(document, dict) else ""
-        if kind.startswith(("external_", "ldap_")):
+        if document["DATA_TYPE"].startswith(("external_", "ldap_")):
             yield from _asked(place, policy, f"{policy.mapping} $[{number}]", document)
 
 
 def _asked(place: Site, policy: "Policy", subject: str, document: dict[str, Any]) -> Iterator[Said]:
+    """A program or directory, asked for somebody who does not exist, as in a start."""
     fresh, somebody = document, {**NOBODY, "identity_provider": NOBODY["id"]}
     if document["DATA_TYPE"].startswith("ldap_"):
         fresh = {**document, "cache_s": 0, "negative_cache_s": 0}

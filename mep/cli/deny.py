@@ -18,6 +18,7 @@ from mep.cli.errors import CliError
 from mep.cli.files import replace
 from mep.cli.preparation import root_policy
 from mep.cli.site import Site, configured_site, sites
+from mep.manager.config import read_text
 from mep.wire.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def entries(place: Site) -> set[str]:
 
 def _lines(place: Site) -> list[str]:
     path = place.file(DENIED)
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return read_text(path).splitlines() if path.exists() else []
 
 
 def _entries(lines: list[str]) -> set[str]:

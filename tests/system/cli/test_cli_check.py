@@ -47,6 +47,46 @@ def test_what_is_wrong_is_named(registered, etc):
     assert "ERROR" in done.stdout
 
 
+DIRECTORY = {
+    "DATA_TYPE": "ldap_identity_mapping#1.0.0",
+    "servers": ["ldap://127.0.0.1:1"],
+    "base": "dc=x",
+    "filter": "(mail={email})",
+    "account": "uid",
+    "identity_providers": ["p"],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[", "$ is not JSON"),
+        ("[3]", "$[0] is not an object"),
+        (json.dumps(DIRECTORY | {"cache_dir": 5}), "$.cache_dir must be an absolute path"),
+        (json.dumps([DIRECTORY | {"servers": 5}]), "$[0].servers must be a list"),
+    ],
+)
+def test_a_mapping_that_makes_no_sense_is_said_once(mep, etc, text, words):
+    (etc / "identity_mapping.json").write_text(text)
+    good, said = check(mep)
+    assert not good
+    errors = {subject: one for (level, subject), one in said.items() if level == "error"}
+    assert list(errors) == ["identity_mapping.json"]
+    assert words in errors["identity_mapping.json"]
+
+
+def test_what_is_no_text_is_said_once(mep, etc):
+    for name in ("identity_mapping.json", "policy.toml"):
+        (etc / name).write_bytes(b"\xff")
+        good, said = check(mep)
+        assert not good
+        assert sum("no UTF-8" in one or "not UTF-8" in one for one in said.values()) == 1
+    (etc / "denied").write_bytes(b"\xff")
+    done = mep.try_("deny", "alice@example.edu")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "denied is not UTF-8 text" in done.stderr
+
+
 def test_what_the_policy_names_must_be_there(registered, etc):
     """A group or a PAM service that is missing refuses every start; a mistyped account does not."""
     policy = etc / "policy.toml"
