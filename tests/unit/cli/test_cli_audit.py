@@ -181,6 +181,20 @@ def test_why_denied(logs: Site, what: str, codes: list[str]) -> None:
     assert all(one["remedy"] and one["why"] for one in denials)
 
 
+def test_why_denied_by_the_manager(place: Site) -> None:
+    """It refuses some starts itself; whom they were for is in what was asked."""
+    asked = {"user_endpoint_id": "uep-a", "identities": [ALICE], "tasks": ["t1"]}
+    refused = {"user_endpoint_id": "uep-a", "code": "START_LIMIT", "why": "it keeps ending"}
+    (place.log / "events.jsonl").write_text(
+        manager(1, "start-asked", **asked) + manager(2, "refused", **refused)
+    )
+    assert [one["at"] for one in found(place, Wanted(refused=True))] == [2]
+    for what in ("alice@example.edu", "t1", "uep-a"):
+        (denial,) = why_denied.denied(found(place), what)
+        said = why_denied.explained("test", denial)
+        assert (said["code"], said["why"]) == ("START_LIMIT", "it keeps ending")
+
+
 def test_predecessors_are_read_compressed_or_not(logs: Site) -> None:
     old = logs.log / "events.jsonl.2.gz"
     old.write_bytes(gzip.compress(user(0.1, "up").encode()))
