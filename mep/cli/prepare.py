@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from mep.cli.checks import warn_of_template
 from mep.cli.preparation import checked_config, untold
 from mep.cli.preparation import prepare as prepare_site
 from mep.cli.site import configured_site
@@ -23,4 +24,6 @@ def command(name: str) -> None:
     parent = prepare_site(place)
     if words := untold(place):
         print(f"warning: {words}", file=sys.stderr)
+    if parent.allowed_functions is not None:
+        warn_of_template(place)
     print(f"endpoint {parent.endpoint_id} is ready to start")

@@ -187,7 +187,9 @@ def test_functions_that_are_listed_beside_pickles(mep, etc):
 
 
 def test_a_start_warns_too(registered, etc):
+    """By systemd, whose first step is `mep prepare`, as by `mep start`."""
     append(etc / "config.yaml", f"\nallowed_functions: ['{FUNCTION}']\n")
+    assert "allowed_serializers" in registered.try_("prepare", "test").stderr
     process = registered.begin("start", "test")
     assert any("allowed_serializers" in line for line in process.stderr)
     assert process.stdout.readline().startswith("registered ID")
