@@ -28,7 +28,7 @@ class Wanted:
         """Whether the record is asked for."""
         return (
             (self.account is None or self.account in (record.get("account"), record.get("who")))
-            and (self.identity is None or self.identity in identities(record))
+            and (self.identity is None or self.identity.casefold() in _folded(record))
             and (self.task is None or self.task == record.get("task_id"))
             and (self.since is None or record["at"] >= self.since)
             and (not self.refused or record["event"] in REFUSALS)
@@ -41,6 +41,10 @@ def identities(record: Record) -> set[Any]:
     people = people if isinstance(people, list) else []
     named = {one.get(key) for one in people if isinstance(one, dict) for key in ("id", "username")}
     return {record.get("identity"), record.get("who"), *named} - {None, ""}
+
+
+def _folded(record: Record) -> set[str]:
+    return {str(one).casefold() for one in identities(record)}
 
 
 def moment(text: str, now: float) -> float:

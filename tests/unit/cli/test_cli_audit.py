@@ -112,6 +112,7 @@ def test_who_reports_for_another_is_marked(logs: Site) -> None:
     [
         (Wanted(account="alice"), [2, 3, 6, 9]),
         (Wanted(identity="alice@example.edu"), [1, 2, 3, 6, 9]),
+        (Wanted(identity="Alice@EXAMPLE.edu"), [1, 2, 3, 6, 9]),
         (Wanted(identity="id-m"), [4, 5]),
         (Wanted(task="t1"), [3]),
         (Wanted(since=5.5), [6, 7, 9]),
