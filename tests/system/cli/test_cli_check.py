@@ -108,6 +108,13 @@ def test_what_the_policy_names_must_be_there(registered, etc):
         assert f"/etc/pam.d/{service}" in done.stderr
 
 
+def test_a_pam_service_that_is_to_be_made_is_said_at_once(mep):
+    configure = ("configure", "--relay-url", "https://relay.example.org", "--pam")
+    said = mep(*configure, "no-such-service-here", "one")
+    assert "make /etc/pam.d/no-such-service-here;" in said
+    assert "/etc/pam.d" not in mep(*configure, "other", "two")
+
+
 def test_files_that_others_can_change(registered, etc):
     (etc / "grant.key").chmod(0o644)
     good, said = check(registered)
