@@ -29,7 +29,7 @@ class Wanted:
         return (
             (self.account is None or self.account in (record.get("account"), record.get("who")))
             and (self.identity is None or self.identity.casefold() in _folded(record))
-            and (self.task is None or self.task == record.get("task_id"))
+            and (self.task is None or self.task in _tasks(record))
             and (self.since is None or record["at"] >= self.since)
             and (not self.refused or record["event"] in REFUSALS)
         )
@@ -41,6 +41,12 @@ def identities(record: Record) -> set[Any]:
     people = people if isinstance(people, list) else []
     named = {one.get(key) for one in people if isinstance(one, dict) for key in ("id", "username")}
     return {record.get("identity"), record.get("who"), *named} - {None, ""}
+
+
+def _tasks(record: Record) -> list[Any]:
+    """Its own task, or those that waited for a start that was refused."""
+    waited = record.get("tasks") if record["event"] == "refused" else None
+    return [record.get("task_id"), *(waited if isinstance(waited, list) else [])]
 
 
 def _folded(record: Record) -> set[str]:

@@ -115,6 +115,7 @@ def test_who_reports_for_another_is_marked(logs: Site) -> None:
         (Wanted(identity="Alice@EXAMPLE.edu"), [1, 2, 3, 6, 9]),
         (Wanted(identity="id-m"), [4, 5]),
         (Wanted(task="t1"), [3]),
+        (Wanted(task="t9"), [5]),
         (Wanted(since=5.5), [6, 7, 9]),
         (Wanted(refused=True), [5, 6]),
         (Wanted(refused=True, identity="mallory@example.edu"), [5]),
