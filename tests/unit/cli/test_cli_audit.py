@@ -197,6 +197,34 @@ def test_why_denied_by_the_manager(place: Site) -> None:
         assert (said["code"], said["why"]) == ("START_LIMIT", "it keeps ending")
 
 
+def test_a_manager_that_is_taken_over_hides_nothing(logs: Site) -> None:
+    """Whatever shapes it writes, the warden's records are shown."""
+    events = logs.log / "events.jsonl"
+    who = {"endpoint_id": {}, "reported_by": ["x"], "account": [1], "uid": {}}
+    shapes = [
+        {"event": "start-asked", "user_endpoint_id": {"a": 1}, "identities": [{"id": {}}]},
+        {"event": ["x"], "user_endpoint_id": ["a"], "identities": [3], "tasks": {"a": 1}},
+        {"event": "refused", "user_endpoint_id": "uep-m", "tasks": [{}], "who": {}, "code": []},
+        {"event": "REFUSED", "task_id": [], "identity_id": {}, "identities": "x", "tasks": 3},
+    ]
+    hostile = [json.dumps({"received": 4.5, **who, "event": one}) for one in shapes]
+    for at in ('"x"', "[]", "NaN", "Infinity", "1e300", "-1", "null"):
+        hostile.append(f'{{"received": {at}, "event": {{"event": "up"}}}}')
+    with events.open("a") as file:
+        file.write("\n" + "\n".join(hostile) + "\n")
+    mine = [one for one in found(logs) if one["reporter"] == "warden"]
+    assert [one["at"] for one in mine] == [2, 5, 9]
+    assert len([one for one in found(logs) if one["at"] == 4.5]) == len(shapes)
+    assert all(audit.line(one).isprintable() for one in found(logs))
+    for wanted in (Wanted(task="t"), Wanted(identity="t"), Wanted(account="t")):
+        assert found(logs, wanted) == []
+    (denial,) = why_denied.denied(found(logs), "r5")
+    assert why_denied.explained("test", denial)["code"] == "ACCOUNT_REFUSED"
+    (logs.log / "events.jsonl.2.gz").write_bytes(gzip.compress(b"x" * 999)[:-9])
+    with pytest.raises(OSError, match="is damaged"):
+        found(logs)
+
+
 def test_predecessors_are_read_compressed_or_not(logs: Site) -> None:
     old = logs.log / "events.jsonl.2.gz"
     old.write_bytes(gzip.compress(user(0.1, "up").encode()))
