@@ -26,8 +26,9 @@ from mep.cli.verdict import Identity, Verdict, decide
 def command(name: str, identity: IO[bytes], as_json: bool) -> int:
     """Show which account an identity becomes on NAME, by which rule, and what policy and PAM say.
 
-    Rules are shown in order, with why they did or did not match, up to the first that matches: it
-    decides. The code is the warden's own. The exit status is 1 when a start would be refused.
+    Every rule is shown, in order, with why it did or did not match; the first that matches decides,
+    and no program or directory is asked after it. The code is the warden's own. The exit status is
+    1 when a start would be refused.
 
     \b
     Examples:
@@ -82,9 +83,13 @@ def _show(verdict: Verdict, identities: list[Identity]) -> None:
             console.print(
                 f"{_plain(names[one['id']])}: status {_plain(one['status'])}: not counted"
             )
+    decided = next((one for one in verdict.findings if one["output"]), None)
     for finding in verdict.findings:
         output = finding["output"]
-        sign, result = ("[green]=>[/]", f" -> {_plain(output)}") if output else ("  ", "")
+        sign = "[green]=>[/]" if finding is decided else "  "
+        result = f" -> {_plain(output)}" if output else ""
+        if output and finding is not decided:
+            result += ", but an earlier rule has decided"
         who = _plain(names.get(finding["identity_id"], finding["identity_id"]))
         source = f" ({_plain(finding['source'])})" if finding["source"] else ""
         console.print(

@@ -31,7 +31,8 @@ class Verdict:
     """What the warden would decide."""
 
     findings: list[dict[str, Any]] = field(default_factory=list)
-    """What each rule said, up to the one that decided: see :class:`mep.callout.mapping.Finding`."""
+    """What each rule said, in order: see :class:`mep.callout.mapping.Finding`. The first with an
+    output decides; programs are not asked after it."""
     remarks: list[str] = field(default_factory=list)
     """What the mapping's author hardly meant."""
     identity_id: str | None = None

@@ -37,10 +37,30 @@ def test_a_mapped_identity_and_the_rule_that_decided(mep, rules):
     status, verdict = ask(mep, "alice@example.edu")
     assert (status, verdict["account"], verdict["code"]) == (0, rules, None)
     rules_said = [(finding["rule"], finding["output"]) for finding in verdict["findings"]]
-    assert rules_said == [("$[0].mappings[0]", None), ("$[0].mappings[1]", rules)]
+    assert rules_said == [(f"$[0].mappings[{n}]", rules if n == 1 else None) for n in range(4)]
     text = mep("map", "test", "--identity", "-", given='{"username": "alice@example.edu"}')
     assert f"account: {rules}" in text
     assert "served" in text
+
+
+def test_rules_after_the_one_that_decides_are_shown(mep, rules, etc):
+    """But no program is asked any more, as at a start."""
+    path = etc / "identity_mapping.json"
+    failing = {"DATA_TYPE": "external_identity_mapping#1.0.0", "command": ["/bin/false"]}
+    late = [{"source": "{username}", "match": ".*", "output": "late"}]
+    kind = "expression_identity_mapping#1.0.0"
+    documents = [*json.loads(path.read_text()), failing, {"DATA_TYPE": kind, "mappings": late}]
+    path.write_text(json.dumps(documents))
+    status, verdict = ask(mep, "alice@example.edu")
+    assert (status, verdict["account"], verdict["code"]) == (0, rules, None)
+    assert (verdict["findings"][-1]["rule"], verdict["findings"][-1]["output"]) == (
+        "$[2].mappings[0]",
+        "late",
+    )
+    text = mep("map", "test", "--identity", "-", given='{"username": "alice@example.edu"}')
+    assert "-> late, but an earlier rule has decided" in text
+    assert text.count("=>") == 1
+    assert ask(mep, "carol@example.edu")[1]["code"] == "START_FAILED", "there it is asked"
 
 
 @pytest.mark.parametrize(
