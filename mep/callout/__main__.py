@@ -3,8 +3,9 @@
 Question: ``{"mapping": text of the mapping file, "endpoint_id", "identities": [record, ...]}``,
 perhaps with ``"explain": true``. Answer: ``{"error": sentence}``, or ``{"id", "output", "rule"}``
 of the identity that is mapped first, all empty where there is none. With `explain` also
-``"findings"``: what every rule said, up to the one that decides, and ``"remarks"`` on the file
-(null where it is none). Without identities it is the mapping file that is in question.
+``"findings"``: what every rule said, also those after the one that decides, but for programs,
+which are not asked then; and ``"remarks"`` on the file (null where it is none). Without identities
+it is the mapping file that is in question.
 """
 
 import json
@@ -24,26 +25,31 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     deadline = time.monotonic() + SECONDS
 
     def run(asked: mapping.External, people: list[mapping.Identity]) -> list[mapping.Answer]:
+        if decided:
+            return []
         from mep.callout import external  # most sites never need it, and every start waits for us
 
         left = min(external.SECONDS, max(deadline - time.monotonic(), 0))
         return external.run(question["endpoint_id"], asked, people, left)
 
     findings: list[mapping.Finding] = []
+    decided: list[mapping.Finding] = []
     rules: mapping.Mapping | None = None
     try:
         rules = mapping.compile_text(question["mapping"])
         for finding in mapping.explain(rules, question["identities"], run):
             findings.append(finding)
-            if finding.output:
-                break
+            if finding.output and not decided:
+                decided.append(finding)
+                if not question.get("explain"):
+                    break
     except (errors.MappingError, errors.ExternalError) as error:
         said: dict[str, Any] = {"error": str(error)}
     else:
         said = {"id": "", "output": "", "rule": ""}
-        if findings and (last := findings[-1]).output:
-            rule = f"{last.rule}: {last.text}"
-            said = {"id": last.identity_id, "output": last.output, "rule": rule}
+        for first in decided:
+            rule = f"{first.rule}: {first.text}"
+            said = {"id": first.identity_id, "output": first.output, "rule": rule}
     if question.get("explain"):
         from mep.callout.remarks import remarks
 

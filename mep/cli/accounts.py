@@ -35,7 +35,7 @@ def manager_account(manager: str = MANAGER, callout: str = CALLOUT) -> Account:
 
 def missing(*names: str) -> str:
     """Which of these accounts do not exist, with the line that makes them; else nothing."""
-    absent = [name for name in names if not _exists(name)]
+    absent = [name for name in names if not exists(name)]
     if not absent:
         return ""
     it = "it" if len(absent) == 1 else "them"
@@ -65,7 +65,8 @@ def become(account: Account) -> None:
     os.setresuid(account.uid, account.uid, account.uid)
 
 
-def _exists(name: str) -> bool:
+def exists(name: str) -> bool:
+    """Whether this machine has an account of that name."""
     try:
         pwd.getpwnam(name)
     except KeyError:

@@ -20,6 +20,8 @@ _SHOWN: Final = (
     *("user_endpoint_id", "pid", "task_id", "function_id", "block_id", "job_id"),
     *("status", "signal", "code", "reference", "text", "why", "said", "count", "disputed"),
 )
+_DECIDED: Final = ("uid", "identity", "rule", "rusage", "who", "reason", "by")
+"""Of the warden's records besides."""
 
 
 @click.command
@@ -66,7 +68,8 @@ def line(record: Record) -> str:
     """One record for people."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record["at"]))
     who = record.get("account") or _names(record) or "-"
-    facts = " ".join(f"{key}={_word(record[key])}" for key in _SHOWN if key in record)
+    shown = (*_SHOWN, *_DECIDED) if record["reporter"] == "warden" else _SHOWN
+    facts = " ".join(f"{key}={_word(record[key])}" for key in shown if key in record)
     event, reporter = plain(record["event"]), record["reporter"]
     return f"{when} {reporter:7} {event:12} {plain(who)} {facts}".rstrip()
 

@@ -27,20 +27,30 @@ class Wanted:
     def __call__(self, record: Record) -> bool:
         """Whether the record is asked for."""
         return (
-            (self.account is None or self.account == record.get("account"))
-            and (self.identity is None or self.identity in identities(record))
-            and (self.task is None or self.task == record.get("task_id"))
+            (self.account is None or self.account in (record.get("account"), record.get("who")))
+            and (self.identity is None or self.identity.casefold() in _folded(record))
+            and (self.task is None or self.task in _tasks(record))
             and (self.since is None or record["at"] >= self.since)
             and (not self.refused or record["event"] in REFUSALS)
         )
 
 
 def identities(record: Record) -> set[Any]:
-    """Every id and user name that a record is about."""
+    """Every id and user name that a record is about; `who` is whom `mep deny` named."""
     people = record.get("identities")
     people = people if isinstance(people, list) else []
     named = {one.get(key) for one in people if isinstance(one, dict) for key in ("id", "username")}
-    return {record.get("identity"), *named} - {None, ""}
+    return {record.get("identity"), record.get("who"), *named} - {None, ""}
+
+
+def _tasks(record: Record) -> list[Any]:
+    """Its own task, or those that waited for a start that was refused."""
+    waited = record.get("tasks") if record["event"] == "refused" else None
+    return [record.get("task_id"), *(waited if isinstance(waited, list) else [])]
+
+
+def _folded(record: Record) -> set[str]:
+    return {str(one).casefold() for one in identities(record)}
 
 
 def moment(text: str, now: float) -> float:

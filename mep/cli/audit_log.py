@@ -11,6 +11,7 @@ import json
 import os
 import re
 import stat
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ there is of ``account``, ``uid``, ``pid``, ``identity``, ``identities``, ``user_
 
 EVENTS: Final = "events.jsonl"
 _LINE: Final = 256 * 1024
+_LAST_S: Final = 1e11
+"""What is later is no time of a record."""
 _ROTATED: Final = re.compile(r"\.(\d+)(\.gz)?")
 _NUMBERS: Final = ("uid", "gid", "pid", "status", "signal")
 _KERNEL: Final = ("account", "uid", "gid", "pid", "endpoint_id")
@@ -118,13 +121,17 @@ def _end(facts: Record) -> Record:
 
 
 def of_manager(line: bytes) -> Record | None:
-    """A record of the manager's log; None where the line is none."""
+    """A record of the manager's log; None where the line is none.
+
+    Values of another shape than the manager writes become text: who has taken it over shall not
+    be able to spoil what the warden says.
+    """
     raw = _object(line)
     event = raw.get("event") if raw else None
-    if raw is None or not isinstance(event, dict) or "received" not in raw:
+    if raw is None or not isinstance(event, dict) or not _is_moment(raw.get("received")):
         return None
-    kernel = {key: raw[key] for key in _KERNEL if key in raw}
-    words = {key: value for key, value in event.items() if key not in kernel}
+    kernel = {key: _shaped(key, raw[key]) for key in _KERNEL if key in raw}
+    words = {key: _shaped(key, value) for key, value in event.items() if key not in kernel}
     if "at" in words:
         words["reported_at"] = words.pop("at")
     if "identity_id" in words:
@@ -132,6 +139,25 @@ def of_manager(line: bytes) -> Record | None:
     reporter = _REPORTERS.get(str(raw.get("reported_by")), "user")
     fixed = {"at": float(raw["received"]), "reporter": reporter, "event": str(event.get("event"))}
     return {**words, **kernel, **fixed}
+
+
+def _is_moment(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value < _LAST_S
+
+
+def _shaped(key: str, value: Any) -> Any:
+    match key, value:
+        case "identities", list() if all(map(_is_person, value)):
+            return value
+        case "tasks", list() if all(isinstance(one, str) for one in value):
+            return value
+        case _, dict() | list():
+            return str(value)
+    return value
+
+
+def _is_person(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
 
 
 def _series(path: Path) -> list[Path]:
@@ -151,8 +177,11 @@ def _lines(path: Path, end: int | None) -> Iterator[bytes]:
     if file is None:
         return
     with file, gzip.open(file) if path.suffix == ".gz" else file as text:
-        while (end is None or text.tell() < end) and (line := text.readline(_LINE)):
-            yield line
+        try:
+            while (end is None or text.tell() < end) and (line := text.readline(_LINE)):
+                yield line
+        except (EOFError, zlib.error) as error:
+            raise OSError(f"{path} is damaged: {error}") from error
 
 
 def opened(path: Path) -> IO[bytes] | None:

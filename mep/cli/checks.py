@@ -3,6 +3,7 @@
 Everything that judges is asked: the code that the warden, the look-ups and user endpoints run.
 """
 
+import grp
 import json
 import os
 import pwd
@@ -44,16 +45,19 @@ Check = Callable[[Site], Iterator[Said]]
 
 def all_checks(place: Site) -> Iterator[Said]:
     """Everything, in the order in which one would repair it."""
-    for check in (settings, accounts, files, mapping, programs, template, logs):
+    told = ""
+    for check in (settings, accounts, names, files, mapping, template, logs):
         try:
             yield from check(place)
         except (CliError, SettingsError, OSError) as error:
-            yield Said("error", check.__name__, str(error))
+            if str(error) != told:  # a file that several of them read
+                yield Said("error", check.__name__, str(error))
+            told = str(error)
 
 
 def settings(place: Site) -> Iterator[Said]:
     """``config.yaml``, and its agreement with ``policy.toml``."""
-    from mep.cli.preparation import checked_config
+    from mep.cli.preparation import checked_config, registered, untold
 
     config, warnings = checked_config(place)
     for warning in warnings:
@@ -62,6 +66,8 @@ def settings(place: Site) -> Iterator[Said]:
         words = "high_assurance needs authentication_policy: the relay refuses the registration"
         yield Said("error", "config.yaml", words)
     yield Said("ok", "config.yaml", f"relay {config.relay_url}")
+    if registered(place) and (words := untold(place)):
+        yield Said("warning", "config.yaml", words)
 
 
 def accounts(place: Site) -> Iterator[Said]:
@@ -78,6 +84,33 @@ def accounts(place: Site) -> Iterator[Said]:
     else:
         yield Said("ok", "accounts", ", ".join(names))
     yield Said("ok", "policy.toml", f"minimum uid {policy.minimum_uid}")
+
+
+def names(place: Site) -> Iterator[Said]:
+    """Whether what ``policy.toml`` names is there: accounts, groups, the PAM service."""
+    from mep.cli.pam import check_service
+
+    policy = read_policy(place)
+    if not place.privileged:
+        return
+    for key in ("allow_users", "deny_users", "shared_accounts"):
+        for name in _absent(getattr(policy, key), pwd.getpwnam):
+            yield Said("warning", "policy.toml", f"{key} names {name!r}, which is no account here")
+    for key in ("allow_groups", "deny_groups"):
+        for name in _absent(getattr(policy, key), grp.getgrnam):
+            words = f"{key} names {name!r}, which is no group here: every start is refused"
+            yield Said("error", "policy.toml", words)
+    if policy.pam_enable:
+        check_service(policy.pam_service_name)
+        yield Said("ok", "pam", f"/etc/pam.d/{policy.pam_service_name}")
+
+
+def _absent(wanted: list[str], look_up: Callable[[str], object]) -> Iterator[str]:
+    for name in [] if wanted == ["*"] else wanted:
+        try:
+            look_up(name)
+        except (KeyError, ValueError):
+            yield name
 
 
 def files(place: Site) -> Iterator[Said]:
@@ -98,35 +131,29 @@ def files(place: Site) -> Iterator[Said]:
 
 
 def mapping(place: Site) -> Iterator[Said]:
-    """The mapping file, and what its author hardly meant."""
+    """The mapping file, what its author hardly meant, and whoever it asks."""
     if not place.privileged:
         return
     policy = read_policy(place)
-    answer = ask(place, policy, mapping_text(place, policy), [])
+    text = mapping_text(place, policy)
+    answer = ask(place, policy, text, [])
     if answer["remarks"] is None:
         yield Said("error", policy.mapping, answer["error"])
         return
     for remark in answer["remarks"]:
         yield Said("warning", policy.mapping, remark)
-    if not json.loads(mapping_text(place, policy)):
+    raw = json.loads(text)
+    if not raw:
         yield Said("warning", policy.mapping, "it has no document, so it maps nobody")
     else:
         yield Said("ok", policy.mapping, "it can be read")
-
-
-def programs(place: Site) -> Iterator[Said]:
-    """Programs and directories, asked of somebody who does not exist, as in a start."""
-    if not place.privileged:
-        return
-    policy = read_policy(place)
-    raw = json.loads(mapping_text(place, policy))
     for number, document in enumerate(raw if isinstance(raw, list) else [raw]):
-        kind = document.get("DATA_TYPE", "") if isinstance(document, dict) else ""
-        if kind.startswith(("external_", "ldap_")):
+        if document["DATA_TYPE"].startswith(("external_", "ldap_")):
             yield from _asked(place, policy, f"{policy.mapping} $[{number}]", document)
 
 
 def _asked(place: Site, policy: "Policy", subject: str, document: dict[str, Any]) -> Iterator[Said]:
+    """A program or directory, asked for somebody who does not exist, as in a start."""
     fresh, somebody = document, {**NOBODY, "identity_provider": NOBODY["id"]}
     if document["DATA_TYPE"].startswith("ldap_"):
         fresh = {**document, "cache_s": 0, "negative_cache_s": 0}

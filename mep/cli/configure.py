@@ -116,7 +116,7 @@ def command(
     if service is not None:
         texts["policy.toml"] = with_pam(texts["policy.toml"], service)
     _write(place, texts)
-    _tell(place, domain)
+    _tell(place, domain, service)
 
 
 def _check_root_s(
@@ -208,12 +208,14 @@ def _write(place: Site, texts: dict[str, str]) -> None:
         raise
 
 
-def _tell(place: Site, domain: str | None) -> None:
+def _tell(place: Site, domain: str | None, service: str | None) -> None:
     name = place.name
     print(f"made {'multi' if place.privileged else 'single'}-user endpoint {name} in {place.etc}")
     print("next:")
     if place.privileged and (absent := missing(MANAGER, CALLOUT)):
         print(f"  {absent}")
+    if service is not None and not Path("/etc/pam.d", service).is_file():
+        print(f"  make /etc/pam.d/{service}; examples are in /usr/share/doc/hpc-mep/pam.d")
     if place.privileged:
         if domain is None:
             print(f"  edit {MAPPING}: it maps nobody yet; see {EXAMPLE_MAPPING}")

@@ -2,17 +2,23 @@
 
 import os
 import signal
+import sys
 import time
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from mep.cli import users
+from mep.cli.accounts import exists
+from mep.cli.audit_log import of_warden
 from mep.cli.errors import CliError
 from mep.cli.files import replace
 from mep.cli.preparation import root_policy
 from mep.cli.site import Site, configured_site, sites
+from mep.manager.config import read_text
 from mep.wire.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -23,6 +29,8 @@ DENIED: Final = "denied"
 SETTLE_S: Final = 3.0
 """How long leaders may take to look."""
 LOOK_S: Final = 0.05
+LATE_S: Final = 10.0
+"""How much later than stop_grace_s one that was told to end may have ended."""
 GRACE_S: Final = 10.0
 
 endpoint_option = click.option(
@@ -48,6 +56,9 @@ def deny(who: str, name: str | None, reason: str) -> None:
       mep deny 9f6d2c1e-8b60-4a0e-b6a5-3a4d9f6a7b10 --endpoint cluster
     """
     entry = _entry(who)
+    if not _somebody(who):
+        words = "is no account of this machine, and no identity's id or username (NAME@DOMAIN)"
+        print(f"warning: {who} {words}: is it spelt right?", file=sys.stderr)
     for place in _places(name):
         before = users.living(place)
         lines = _lines(place)
@@ -113,9 +124,21 @@ def _entry(who: str) -> str:
     return who.casefold()
 
 
+def _somebody(who: str) -> bool:
+    try:
+        return "@" in who or bool(uuid.UUID(who))
+    except ValueError:
+        return exists(who)
+
+
+def entries(place: Site) -> set[str]:
+    """Whom `mep deny` refuses here, as root compares them."""
+    return _entries(_lines(place))
+
+
 def _lines(place: Site) -> list[str]:
     path = place.file(DENIED)
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return read_text(path).splitlines() if path.exists() else []
 
 
 def _entries(lines: list[str]) -> set[str]:
@@ -159,14 +182,28 @@ def _grace_s(place: Site) -> float:
 
 
 def _look_again(place: Site, before: "list[Record]", surely: "Callable[[Record], bool]") -> int:
-    """Have all leaders look; how many have ended, of which `surely` are waited for."""
+    """Have all leaders look; how many have ended. Those that are to end, `surely` or by the
+    warden's log, are waited for.
+    """
+    log = place.audit_file
+    size = log.stat().st_size if log.exists() else 0
     for record in before:
         users.tell(record, signal.SIGHUP)
-    grace = _grace_s(place) + SETTLE_S
-    begun = time.monotonic()
+    grace, begun = _grace_s(place) + LATE_S, time.monotonic()
     while True:
-        left, late = users.living(place), time.monotonic() - begun
-        waits = late < grace and any(surely(one) for one in left if one in before)
-        if not waits and (late > SETTLE_S or not any(one in left for one in before)):
-            return sum(one not in left for one in before)
+        left = [one for one in users.living(place) if one in before]
+        told = _told_to_end(log, size)
+        ending = any(surely(one) or one.user_endpoint_id in told for one in left)
+        if not left or time.monotonic() - begun > (grace if ending else SETTLE_S):
+            return len(before) - len(left)
         time.sleep(LOOK_S)
+
+
+def _told_to_end(log: Path, size: int) -> set[str]:
+    """User endpoints whose leader has written so since the log had this size."""
+    if not log.exists():
+        return set()
+    with log.open("rb") as file:
+        file.seek(size)
+        found = [record for line in file if (record := of_warden(line)) is not None]
+    return {one["user_endpoint_id"] for one in found if one["event"] == "ending"}

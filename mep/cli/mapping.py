@@ -7,6 +7,7 @@ from typing import IO, Any
 
 import click
 
+from mep.cli.audit import plain
 from mep.cli.errors import DONE, FAILED, CliError
 from mep.cli.site import configured_site
 from mep.cli.verdict import Identity, Verdict, decide
@@ -25,8 +26,9 @@ from mep.cli.verdict import Identity, Verdict, decide
 def command(name: str, identity: IO[bytes], as_json: bool) -> int:
     """Show which account an identity becomes on NAME, by which rule, and what policy and PAM say.
 
-    Rules are shown in order, with why they did or did not match, up to the first that matches: it
-    decides. The code is the warden's own. The exit status is 1 when a start would be refused.
+    Every rule is shown, in order, with why it did or did not match; the first that matches decides,
+    and no program or directory is asked after it. The code is the warden's own. The exit status is
+    1 when a start would be refused.
 
     \b
     Examples:
@@ -73,30 +75,42 @@ def _record(number: int, raw: Any) -> Identity:
 
 def _show(verdict: Verdict, identities: list[Identity]) -> None:
     from rich.console import Console
-    from rich.markup import escape
 
     console = Console(highlight=False, soft_wrap=True)
     names = {one["id"]: one.get("username", one["id"]) for one in identities}
     for one in identities:
         if one["status"] not in ("used", "private"):
             console.print(
-                f"{escape(names[one['id']])}: status {escape(one['status'])}: not counted"
+                f"{_plain(names[one['id']])}: status {_plain(one['status'])}: not counted"
             )
+    decided = next((one for one in verdict.findings if one["output"]), None)
     for finding in verdict.findings:
         output = finding["output"]
-        sign, result = ("[green]=>[/]", f" -> {escape(output)}") if output else ("  ", "")
-        who = escape(names.get(finding["identity_id"], finding["identity_id"]))
-        source = f" ({escape(finding['source'])})" if finding["source"] else ""
-        console.print(f"{sign} {escape(finding['rule'])}  {who}{source}: {finding['why']}{result}")
-        console.print(f"      {escape(finding['text'])}", style="dim")
+        sign = "[green]=>[/]" if finding is decided else "  "
+        result = f" -> {_plain(output)}" if output else ""
+        if output and finding is not decided:
+            result += ", but an earlier rule has decided"
+        who = _plain(names.get(finding["identity_id"], finding["identity_id"]))
+        source = f" ({_plain(finding['source'])})" if finding["source"] else ""
+        console.print(
+            f"{sign} {_plain(finding['rule'])}  {who}{source}: {_plain(finding['why'])}{result}"
+        )
+        console.print(f"      {_plain(finding['text'])}", style="dim")
     if verdict.account is not None:
-        console.print(f"account: [bold]{escape(verdict.account)}[/]")
+        console.print(f"account: [bold]{_plain(verdict.account)}[/]")
     if verdict.code:
         detail = (
-            f" ({escape(verdict.detail)})" if verdict.detail not in ("", verdict.message) else ""
+            f" ({_plain(verdict.detail)})" if verdict.detail not in ("", verdict.message) else ""
         )
-        console.print(f"[bold red]refused[/] {verdict.code}: {escape(verdict.message)}{detail}")
+        console.print(f"[bold red]refused[/] {verdict.code}: {_plain(verdict.message)}{detail}")
     else:
         console.print("policy.toml: [green]served[/]")
     if verdict.account is not None:
         console.print(f"PAM: {verdict.pam}")
+
+
+def _plain(text: str) -> str:
+    """What others chose, without what a terminal or Rich would obey."""
+    from rich.markup import escape
+
+    return escape(plain(text))

@@ -17,15 +17,27 @@ _Talk = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, *[ctypes.c_void_p] * 3)
 _nobody: Final = _Talk(lambda *_: _CONVERSATION_ERROR)
 
 
+def check_service(service: str) -> None:
+    """Whether PAM has this service of its own; in place of one that is missing it takes `other`.
+
+    Raises:
+        CliError: it has not.
+    """
+    if service != Path(service).name.lower() or not Path("/etc/pam.d", service).is_file():
+        raise CliError(
+            f"policy.toml says [pam] service_name = {service!r}, but there is no file "
+            f"/etc/pam.d/{service} that PAM would find (lower case, in that directory); make it, "
+            "for example from /usr/share/doc/hpc-mep/pam.d"
+        )
+
+
 def refusal(service: str, account: str) -> str:
     """PAM's words where it refuses the account; else nothing. Needs root.
 
     Raises:
         CliError: there is no such service, or no PAM.
     """
-    # PAM would take the service `other` in its place.
-    if service != Path(service).name.lower() or not Path("/etc/pam.d", service).is_file():
-        raise CliError(f"policy.toml: pam.service_name: there is no file /etc/pam.d/{service}")
+    check_service(service)
     try:
         library = ctypes.CDLL("libpam.so.0")
     except OSError as error:

@@ -9,6 +9,7 @@ import msgspec
 from mep.cli.accounts import CALLOUT, MANAGER, Account, manager_account
 from mep.cli.errors import CliError
 from mep.cli.files import directory, replace
+from mep.cli.pam import check_service
 from mep.cli.site import Site
 from mep.manager import config
 from mep.manager import site as managers
@@ -17,37 +18,34 @@ from mep.wire.parent import Parent
 from mep.wire.settings import SettingsError, nearest
 
 GRANT_KEY: Final = "grant.key"
+_TOLD: Final = (
+    *("display_name", "public", "high_assurance", "allowed_functions"),
+    *("authentication_policy", "admins", "visible_to"),
+)
+"""Keys of ``config.yaml`` that the relay goes by."""
+_HOLDING: Final = {"high_assurance", "authentication_policy"}
+"""Of these: keep people out, and by the relay alone."""
 
 
 def prepare(place: Site) -> Parent:
     """Check the configuration, bring ``parent.json`` up to date, make the directories.
 
     Raises:
-        CliError: the endpoint is not registered, or an account is missing.
+        CliError: the endpoint is not registered, or an account or the PAM service is missing.
         SettingsError: the configuration cannot be used.
     """
     owner = owner_of(place)
-    check_pam(root_policy(place))
+    rules = root_policy(place)
+    if rules.pam_enable:
+        check_service(rules.pam_service_name)
     if not registered(place):
         raise CliError(f"{place.name} is not registered; run `mep register {place.name}`")
-    parent = fresh_parent(place, managers.load_parent(place.etc).endpoint_id)
+    untold(place)
+    known = managers.load_parent(place.etc)
+    parent = fresh_parent(place, known.endpoint_id, known.registered)
     write_parent(place, parent)
     make_directories(place, owner)
     return parent
-
-
-def check_pam(rules: Policy) -> None:
-    """Whether the PAM service is there, without which every start is refused.
-
-    Raises:
-        SettingsError: it is not.
-    """
-    service = Path("/etc/pam.d", rules.pam_service_name)
-    if rules.pam_enable and not service.is_file():
-        raise SettingsError(
-            f"policy.toml says [pam] service_name = {rules.pam_service_name!r}, but no file "
-            f"{service} is there; make it, for example from /usr/share/doc/hpc-mep/pam.d"
-        )
 
 
 def registered(place: Site) -> bool:
@@ -76,7 +74,33 @@ def checked_config(place: Site) -> tuple[config.Config, tuple[str, ...]]:
     return read, warnings
 
 
-def fresh_parent(place: Site, endpoint_id: str) -> Parent:
+def told(read: config.Config) -> dict[str, Any]:
+    """What the relay goes by, as ``parent.json`` remembers it."""
+    said = {key: getattr(read, key) for key in _TOLD}
+    return dict(msgspec.json.decode(msgspec.json.encode(said)))
+
+
+def untold(place: Site) -> str:
+    """A sentence about settings that the relay goes by and does not know yet; else nothing.
+
+    Raises:
+        SettingsError: without one of them people would be let in whom the site means to keep out.
+    """
+    known = managers.load_parent(place.etc).registered
+    now = told(checked_config(place)[0])
+    changed = [key for key in _TOLD if known is not None and known.get(key) != now[key]]
+    if not changed:
+        return ""
+    words = (
+        f"{place.file(config.FILE)}: the relay goes by what it was told of {', '.join(changed)}, "
+        f"which is something else now: run `mep register {place.name}` again"
+    )
+    if _HOLDING & set(changed):
+        raise SettingsError(words)
+    return words
+
+
+def fresh_parent(place: Site, endpoint_id: str, registered: dict[str, Any] | None = None) -> Parent:
     """``parent.json`` as ``config.yaml`` is now.
 
     Raises:
@@ -85,7 +109,8 @@ def fresh_parent(place: Site, endpoint_id: str) -> Parent:
     checked_config(place)
     text = config.read_text(place.file(config.FILE))
     strict = policy(place).get("require_json_data") is True
-    return config.parent(text, endpoint_id=endpoint_id, name=place.name, require_json_data=strict)
+    fresh = config.parent(text, endpoint_id=endpoint_id, name=place.name, require_json_data=strict)
+    return msgspec.structs.replace(fresh, registered=registered)
 
 
 def write_parent(place: Site, parent: Parent) -> None:

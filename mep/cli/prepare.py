@@ -4,7 +4,8 @@ import sys
 
 import click
 
-from mep.cli.preparation import checked_config
+from mep.cli.checks import warn_of_template
+from mep.cli.preparation import checked_config, untold
 from mep.cli.preparation import prepare as prepare_site
 from mep.cli.site import configured_site
 
@@ -21,4 +22,8 @@ def command(name: str) -> None:
     for warning in checked_config(place)[1]:
         print(f"warning: {warning}", file=sys.stderr)
     parent = prepare_site(place)
+    if words := untold(place):
+        print(f"warning: {words}", file=sys.stderr)
+    if parent.allowed_functions is not None:
+        warn_of_template(place)
     print(f"endpoint {parent.endpoint_id} is ready to start")

@@ -25,7 +25,8 @@ def command(name: str, token_file: str | None, endpoint_id: UUID | None, as_json
     one request and not kept. Without one, the service client of MEP_CLIENT_ID and MEP_CLIENT_SECRET
     registers, or whoever is logged in. What is kept: grant.key (0600, root), by which the warden
     knows the relay's word, and manager.token, which opens the manager's link and nothing else. Run
-    it again after a change of names, admins or allowed functions, or when the link's credential is
+    it again after a change of what the relay goes by (display_name, public, visible_to, admins,
+    allowed_functions, authentication_policy, high_assurance), or when the link's credential is
     revoked.
 
     \b

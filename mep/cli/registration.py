@@ -57,7 +57,7 @@ def register(place: Site, token: str, endpoint_id: UUID | None = None) -> Regist
             *(error.code, error.http_status),
         ) from error
     _check(answer, config.relay_url)
-    parent = preparation.fresh_parent(place, answer.endpoint_id)
+    parent = preparation.fresh_parent(place, answer.endpoint_id, preparation.told(config))
     with uninterrupted():
         _keep(place, answer, owner)
         preparation.write_parent(place, parent)

@@ -50,6 +50,7 @@ def command(name: str, token_file: str | None, now: bool, finish: bool) -> None:
         _keep_newest(place)
         print(f"{name}: only the newest key is accepted")
         return
+    _check_files(place)
     token = tokens.needed(token_file, "the token of an administrator of the relay")
     version = _change(place, token, now)
     if not now:
@@ -61,6 +62,22 @@ def command(name: str, token_file: str | None, now: bool, finish: bool) -> None:
         time.sleep(OVERLAP_S)
         _keep_newest(place)
     print(f"{name}: only key version {version} is accepted")
+
+
+def _check_files(place: Site) -> None:
+    """Whether the warden would read the new key: one file that it refuses, and it keeps the old.
+
+    Raises:
+        CliError: it would not.
+    """
+    from mep.root import policy
+    from mep.root.refusal import ConfigError
+
+    try:
+        policy.load(str(place.etc), str(place.warden_state), str(place.events_socket))
+    except ConfigError as error:
+        words = f"the warden would not take up another key, for its files cannot be used: {error}"
+        raise CliError(words) from error
 
 
 def _change(place: Site, token: str, now: bool) -> int:

@@ -35,7 +35,7 @@ def command(name: str, detach: bool, token_file: str | None, as_json: bool) -> i
       mep start cluster --detach && mep status cluster
       mep start laptop --token-file ~/relay.token
     """
-    from mep.cli.preparation import prepare, registered
+    from mep.cli.preparation import prepare, registered, untold
     from mep.cli.running import refuse_second
 
     place = configured_site(name)
@@ -46,6 +46,8 @@ def command(name: str, detach: bool, token_file: str | None, as_json: bool) -> i
 
         register(place, registrar(place, token))
     parent = prepare(place)
+    if words := untold(place):
+        print(f"warning: {words}", file=sys.stderr, flush=True)
     if parent.allowed_functions is not None:
         from mep.cli.checks import warn_of_template
 

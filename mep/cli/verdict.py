@@ -1,4 +1,4 @@
-"""What the warden would decide about an identity set: the mapping, then the policy.
+"""What the warden would decide about an identity set: mapping, denials, policy, PAM.
 
 The mapping is asked of the same program, as the same account, as the warden asks it.
 """
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Identity = dict[str, str]
 
 CALLOUT_S: Final = 30.0
+_NAMES: Final = ("id", "username")
+"""By which a person can be denied."""
 
 
 @dataclass
@@ -29,7 +31,8 @@ class Verdict:
     """What the warden would decide."""
 
     findings: list[dict[str, Any]] = field(default_factory=list)
-    """What each rule said, up to the one that decided: see :class:`mep.callout.mapping.Finding`."""
+    """What each rule said, in order: see :class:`mep.callout.mapping.Finding`. The first with an
+    output decides; programs are not asked after it."""
     remarks: list[str] = field(default_factory=list)
     """What the mapping's author hardly meant."""
     identity_id: str | None = None
@@ -52,7 +55,9 @@ def decide(place: Site, identities: list[Identity]) -> Verdict:
     """
     policy = read_policy(place)
     if not place.privileged:
-        return _owner(policy, identities)
+        verdict = _owner(policy, identities)
+        _deny(place, identities, verdict)
+        return verdict
     answer = ask(place, policy, mapping_text(place, policy), identities)
     if answer["remarks"] is None:
         raise CliError(f"{place.file(policy.mapping)}: {answer['error']}")
@@ -64,7 +69,9 @@ def decide(place: Site, identities: list[Identity]) -> Verdict:
         _refuse(verdict, "IDENTITY_NOT_MAPPED", "no rule matches")
     else:
         verdict.identity_id, verdict.account = answer["id"], answer["output"]
-        _judge(policy, verdict)
+        _deny(place, identities, verdict)
+        if verdict.code is None:
+            _judge(policy, verdict)
         if verdict.code is None and policy.pam_enable:
             _ask_pam(policy.pam_service_name, verdict)
     return verdict
@@ -142,6 +149,17 @@ def _owner(policy: "Policy", identities: list[Identity]) -> Verdict:
     return Verdict(identity_id=mine[0], account=pwd.getpwuid(os.geteuid()).pw_name)
 
 
+def _deny(place: Site, identities: list[Identity], verdict: Verdict) -> None:
+    """``mep deny``: by the account, or by any identity of the set."""
+    from mep.cli.deny import entries
+
+    if verdict.account is None:
+        return
+    words = {verdict.account, *(one.get(key, "") for one in identities for key in _NAMES)}
+    if met := {word.casefold() for word in words} & entries(place):
+        _refuse(verdict, "ACCOUNT_REFUSED", f"mep deny: {', '.join(sorted(met))}")
+
+
 def _judge(policy: "Policy", verdict: Verdict) -> None:
     from mep.root.policy import serve
     from mep.root.refusal import Refusal
@@ -151,6 +169,8 @@ def _judge(policy: "Policy", verdict: Verdict) -> None:
         serve(policy, verdict.account)
     except Refusal as refusal:
         _refuse(verdict, refusal.code, refusal.detail)
+    except KeyError as error:
+        _refuse(verdict, "START_FAILED", f"allow_groups, deny_groups: {error.args[0]}")
 
 
 def _ask_pam(service: str, verdict: Verdict) -> None:

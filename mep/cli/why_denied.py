@@ -20,13 +20,14 @@ REMEDIES: Final = {
     "IDENTITY_NOT_MAPPED": "See every rule: mep map {name} --identity FILE; then edit "
     "identity_mapping.json.",
     "ACCOUNT_UNKNOWN": "Make the account, or change the rule: mep map {name} --identity FILE.",
-    "ACCOUNT_REFUSED": "The rule that is named stands in policy.toml, or root, a service's own or "
-    "a low uid was meant.",
+    "ACCOUNT_REFUSED": "`why` names the rule: of policy.toml, of PAM's service in /etc/pam.d, or "
+    "`mep deny`, which `mep allow` undoes. Root, a service's own and low uids are never served.",
     "ACCOUNT_SHARED": "Another person is on that account; shared_accounts in policy.toml names "
     "accounts that people share.",
     "START_LIMIT": "Limits are in policy.toml: max_endpoints, max_endpoints_per_user, "
     "starts_per_minute, max_starting.",
-    "START_FAILED": "`why` says what failed: mapping, PAM, home directory or exec.",
+    "START_FAILED": "`why` says what failed: mapping, PAM, home directory or exec; see: mep check "
+    "{name}.",
     "FUNCTION_NOT_PERMITTED": "allowed_functions in config.yaml or the template does not name it.",
     "OPTIONS_REFUSED": "See user_config_schema.json: mep render {name} --user-options FILE.",
     "TEMPLATE_FAILED": "Try the template: mep render {name}.",

@@ -1,7 +1,7 @@
 """Between relay and warden: messages in, messages out. Pure: no sockets, no clock.
 
 The owner moves messages between this and the two connections, and empties :attr:`Broker.to_relay`
-and :attr:`Broker.to_warden` whenever the respective peer is there.
+and :attr:`Broker.to_warden` whenever the respective peer is there, and :attr:`Broker.refused_here`.
 """
 
 import hashlib
@@ -56,6 +56,8 @@ class Broker:
     """None while the warden is not there."""
     to_relay: deque[Message] = field(default_factory=lambda: deque(maxlen=KEPT))
     to_warden: deque[bytes] = field(default_factory=deque)
+    refused_here: deque[wire.Refused] = field(default_factory=deque)
+    """Starts that the warden does not get to see, for the audit log."""
     _relay: bool = False
     _last_boot_id: str = ""
     _asked: OrderedDict[str, tuple[str, str]] = field(default_factory=OrderedDict)
@@ -167,7 +169,9 @@ class Broker:
 
     def refuse(self, start: wire.Start, code: str, message: str) -> None:
         """Answer a start that the warden does not get to see."""
-        self.to_relay.append(wire.Refused(start.user_endpoint_id, start.nonce, code, message, ""))
+        answer = wire.Refused(start.user_endpoint_id, start.nonce, code, message, "")
+        self.to_relay.append(answer)
+        self.refused_here.append(answer)
 
     def _refused(self, reply: packets.Refused) -> None:
         asked = [self._asked[reply.packet]] if reply.packet in self._asked else []

@@ -1,10 +1,12 @@
-"""What a start is about, for the audit log. The manager decides nothing by it."""
+"""Starts, for the audit log: what one is about, by which the manager decides nothing; and what it
+refuses itself.
+"""
 
 from typing import Any
 
 import msgspec
 
-from mep.wire.to_manager import START_TASKS, Start
+from mep.wire.to_manager import START_TASKS, Refused, Start
 
 
 class _Identity(msgspec.Struct):
@@ -29,4 +31,14 @@ def asked(start: Start) -> dict[str, Any]:
         "nonce": start.nonce,
         "identities": [{"id": one.id, "username": one.username} for one in people[:64]],
         "tasks": list(start.tasks[:START_TASKS]),
+    }
+
+
+def refused(answer: Refused) -> dict[str, Any]:
+    """A start that the warden does not get to see: what it is answered, and why."""
+    return {
+        "user_endpoint_id": answer.user_endpoint_id,
+        "nonce": answer.nonce,
+        "code": answer.code,
+        "why": answer.message,
     }

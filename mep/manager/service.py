@@ -16,7 +16,7 @@ import msgspec
 from mep import __version__
 from mep.manager import notify, packets, status
 from mep.manager.broker import Broker
-from mep.manager.decisions import asked
+from mep.manager.decisions import asked, refused
 from mep.manager.events import EventLog
 from mep.manager.records import harmless
 from mep.manager.relay import RelayLink
@@ -169,6 +169,8 @@ class Manager:
             self._broker.refuse(message, codes.START_FAILED, UNAUDITED)
         else:
             self._broker.from_relay(message, time.time())
+        while self._broker.refused_here:
+            self._events.note("refused", **refused(self._broker.refused_here.popleft()))
         self._for_warden.set()
         self._for_relay.set()
 

@@ -22,6 +22,10 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY_S: Final = 0.05
 LAST_RETRY_S: Final = 2.0
+UNANSWERED: Final = 64
+"""Packets that are sent before one is heard: a fifth of what the kernel keeps of unread answers."""
+ANSWER_S: Final = 1.0
+"""How long an answer is waited for then; a stop of nothing has none."""
 _UCRED: Final = struct.Struct("3i")
 
 
@@ -53,6 +57,8 @@ class WardenConnection:
         self._down = down
         self._socket: socket.socket | None = None
         self._backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
+        self._unanswered = 0
+        self._heard = asyncio.Event()
 
     async def run(self) -> None:
         """Keep the connection, until cancelled."""
@@ -70,10 +76,11 @@ class WardenConnection:
     async def send(self, packet: bytes) -> bool:
         """Send one packet; False when the connection is not there.
 
-        Between two packets there is time to hear the answers: the warden waits for nobody, and
-        hangs up on a manager that lets some hundred of them lie.
+        The warden waits for nobody, and hangs up on a manager that lets some hundred answers lie.
+        So this waits for answers, however late either gets its turn on a busy machine.
         """
-        await asyncio.sleep(0)
+        if self._unanswered >= UNANSWERED:
+            await self._hear()
         if self._socket is None:
             return False
         try:
@@ -81,7 +88,15 @@ class WardenConnection:
         except OSError as error:
             log.warning("a packet could not be given to the warden: %s", error)
             return False
+        self._unanswered += 1
         return True
+
+    async def _hear(self) -> None:
+        self._heard.clear()
+        try:
+            await asyncio.wait_for(self._heard.wait(), ANSWER_S)
+        except TimeoutError:
+            self._unanswered = 0
 
     async def _once(self) -> None:
         loop = asyncio.get_running_loop()
@@ -100,6 +115,8 @@ class WardenConnection:
                 self._up(first, pid)
                 while True:
                     self._received(await self._packet(connection))
+                    self._unanswered = max(0, self._unanswered - 1)
+                    self._heard.set()
 
     async def _packet(self, connection: socket.socket) -> Reply:
         packet = await asyncio.get_running_loop().sock_recv(connection, MAX_PACKET + 1)
@@ -109,6 +126,8 @@ class WardenConnection:
 
     def _lost(self) -> None:
         self._socket = None
+        self._unanswered = 0
+        self._heard.set()
         self._down()
 
 

@@ -71,8 +71,7 @@ def parse(text: str) -> Policy:
         known, given = _flat(file.read()), _flat(text)
     for key, value in given.items():
         _check(known, key, value)
-    values = known | given
-    return Policy(**values | {"umask": int(values["umask"], 8)})
+    return Policy(**known | given | {"umask": int((known | given)["umask"], 8)})
 
 
 def _flat(text: str) -> dict[str, Any]:
@@ -84,7 +83,8 @@ def _check(known: dict[str, Any], key: str, value: Any) -> None:
     if key not in known:
         raise ValueError(f"policy.toml: unknown key {key}")
     kind, inside = type(value), set(map(type, value)) if isinstance(value, list) else set()
-    if kind is not type(known[key]) or inside - {str} or (kind is int and value < 1):
+    wrong = kind is not type(known[key]) or inside - {str} or (kind is int and value < 1)
+    if wrong or (key == "umask" and (not value or value.strip("01234567"))):
         raise ValueError(f"policy.toml: {key} = {value!r} is unlike its default, {known[key]!r}")
 
 

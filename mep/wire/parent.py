@@ -27,5 +27,7 @@ class Parent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     heartbeat_period: float = 30.0
     """Seconds."""
     debug: bool = False
+    registered: dict[str, Any] | None = None
+    """What the relay was told by ``mep register``, and goes by until the next; None: not known."""
     settings: dict[str, Any] = {}
     """Every other key of ``config.yaml``, as written, for templates."""

@@ -1,6 +1,9 @@
 """Blocks from a real Slurm, asked for by an ordinary account: from sbatch to the end of the job."""
 
+import contextlib
+import json
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -116,6 +119,31 @@ def test_a_block_of_four_nodes_comes_on_demand_and_goes_when_idle(cluster, start
     until(lambda: not engine.live(), "the block buried")
     (block,) = engine.blocks()
     assert f"its job {job.job_id} (" in block["why"]
+
+
+def test_no_key_is_in_a_job_s_script_arguments_or_environment(cluster, start):
+    """But in the two files that are the account's alone."""
+    engine = start(cluster)
+    engine.value(engine.submit(host))
+    (job,) = cluster.squeue()
+    (settings,) = engine.directory.glob("blocks/*/pool.json")
+    kept = {settings, engine.directory / "interchange.json"}
+    for path in kept:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    keys = [json.loads(settings.read_text())["connect"]["secret_key"].encode()]
+    keys.append(
+        json.loads((engine.directory / "interchange.json").read_text())["secret_key"].encode()
+    )
+    script = cluster.run("scontrol", "write", "batch_script", job.job_id, "-")
+    assert str(settings) in script
+    shown = [script.encode(), cluster.run("scontrol", "show", "job", job.job_id, "-d").encode()]
+    shown += [path.read_bytes() for path in engine.directory.rglob("*")
+              if path.is_file() and path not in kept]  # fmt: skip
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            shown += [(process / name).read_bytes() for name in ("cmdline", "environ")]
+    assert any(str(settings).encode() in one for one in shown[2:]), "a node pool is among them"
+    assert not any(key in one for key in keys for one in shown)
 
 
 def test_what_the_scheduler_refuses_reaches_the_task(cluster, start):

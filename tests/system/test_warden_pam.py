@@ -1,5 +1,6 @@
 """PAM's account management, credentials and session, with a real stack and real accounts."""
 
+import grp
 import json
 import os
 import pwd
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.root
 
 ALICE = identity("alice")
 SHIPPED = Path(__file__).parents[2] / "systemd/pam.d/debian"
-MODULES = Path("/lib/x86_64-linux-gnu/security")
+GROUP_CONF = Path("/etc/security/group.conf")
 
 if not Path("/etc/pam.d").is_dir():
     pytest.skip("needs PAM (package libpam-modules)", allow_module_level=True)
@@ -314,6 +315,29 @@ def test_a_home_that_is_made_by_the_first_session(
     assert inside["cwd"] == account.pw_dir
     found = Path(account.pw_dir).stat()
     assert (found.st_uid, found.st_mode & 0o777) == (account.pw_uid, 0o700)
+
+
+@pytest.fixture
+def admitted(stack: Stack) -> Iterator[int]:
+    """A group that pam_group gives to whoever uses the service, and to nobody else."""
+    name = "games"
+    before = GROUP_CONF.read_text()
+    GROUP_CONF.write_text(f"{before}\n{stack.service};*;*;Al0000-2400;{name}\n")
+    yield grp.getgrnam(name).gr_gid
+    GROUP_CONF.write_text(before)
+
+
+@pytest.mark.skipif(not GROUP_CONF.exists(), reason="needs pam_group (package libpam-modules)")
+def test_groups_that_credentials_bring_stay(warden: Warden, stack: Stack, admitted: int) -> None:
+    """The account's groups are set before: set afterwards, they would take these away again."""
+    stack.lines.insert(0, "auth required pam_group.so")
+    warden.start(pam=stack.write())
+    alice = warden.accounts["alice"]
+    with warden.manager_connected() as (peer, boot_id):
+        inside = go(warden, peer, boot_id)
+    groups = os.getgrouplist(alice.pw_name, alice.pw_gid)
+    assert admitted not in groups
+    assert inside["groups"] == sorted([*groups, admitted])
 
 
 def test_a_module_that_never_comes_back(warden: Warden, stack: Stack) -> None:

@@ -39,7 +39,7 @@ class Site:
     def variables(self, vault: Vault) -> dict[str, Any]:
         """The reserved variables, their text sealed."""
         settings = {**self.parent.settings, **msgspec.structs.asdict(self.parent)}
-        del settings["settings"]
+        del settings["settings"], settings["registered"]
         identity = {
             "local": {name: self.account.get(name) for name in _LOCAL},
             "globus": {"id": self.identity_id},

@@ -1,6 +1,7 @@
 """`mep check`: what is wrong, before somebody is refused for it."""
 
 import json
+import re
 
 import pytest
 
@@ -44,6 +45,74 @@ def test_what_is_wrong_is_named(registered, etc):
     done = registered.try_("check", "test")
     assert done.returncode == 1
     assert "ERROR" in done.stdout
+
+
+DIRECTORY = {
+    "DATA_TYPE": "ldap_identity_mapping#1.0.0",
+    "servers": ["ldap://127.0.0.1:1"],
+    "base": "dc=x",
+    "filter": "(mail={email})",
+    "account": "uid",
+    "identity_providers": ["p"],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[", "$ is not JSON"),
+        ("[3]", "$[0] is not an object"),
+        (json.dumps(DIRECTORY | {"cache_dir": 5}), "$.cache_dir must be an absolute path"),
+        (json.dumps([DIRECTORY | {"servers": 5}]), "$[0].servers must be a list"),
+    ],
+)
+def test_a_mapping_that_makes_no_sense_is_said_once(mep, etc, text, words):
+    (etc / "identity_mapping.json").write_text(text)
+    good, said = check(mep)
+    assert not good
+    errors = {subject: one for (level, subject), one in said.items() if level == "error"}
+    assert list(errors) == ["identity_mapping.json"]
+    assert words in errors["identity_mapping.json"]
+
+
+def test_what_is_no_text_is_said_once(mep, etc):
+    for name in ("identity_mapping.json", "policy.toml"):
+        (etc / name).write_bytes(b"\xff")
+        good, said = check(mep)
+        assert not good
+        assert sum("no UTF-8" in one or "not UTF-8" in one for one in said.values()) == 1
+    (etc / "denied").write_bytes(b"\xff")
+    done = mep.try_("deny", "alice@example.edu")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "denied is not UTF-8 text" in done.stderr
+
+
+def test_what_the_policy_names_must_be_there(registered, etc):
+    """A group or a PAM service that is missing refuses every start; a mistyped account does not."""
+    policy = etc / "policy.toml"
+    text = policy.read_text()
+    lists = 'deny_users = ["no-such-account-here"]\nallow_groups = ["root", "no-such-group-here"]\n'
+    policy.write_text(lists + text)
+    good, said = check(registered)
+    assert not good
+    assert "'no-such-account-here', which is no account" in said["warning", "policy.toml"]
+    assert "'no-such-group-here', which is no group" in said["error", "policy.toml"]
+    for service in ("no-such-service-here", "COMMON-AUTH", "../passwd"):
+        name = f'enable = true\nservice_name = "{service}"'
+        policy.write_text(re.sub(r'enable = false\nservice_name = ".*"', name, text))
+        good, said = check(registered)
+        assert not good
+        assert "pam.d" in said["error", "names"]
+        done = registered.try_("start", "test")
+        assert done.returncode == 1
+        assert f"/etc/pam.d/{service}" in done.stderr
+
+
+def test_a_pam_service_that_is_to_be_made_is_said_at_once(mep):
+    configure = ("configure", "--relay-url", "https://relay.example.org", "--pam")
+    said = mep(*configure, "no-such-service-here", "one")
+    assert "make /etc/pam.d/no-such-service-here;" in said
+    assert "/etc/pam.d" not in mep(*configure, "other", "two")
 
 
 def test_files_that_others_can_change(registered, etc):
@@ -125,7 +194,9 @@ def test_functions_that_are_listed_beside_pickles(mep, etc):
 
 
 def test_a_start_warns_too(registered, etc):
+    """By systemd, whose first step is `mep prepare`, as by `mep start`."""
     append(etc / "config.yaml", f"\nallowed_functions: ['{FUNCTION}']\n")
+    assert "allowed_serializers" in registered.try_("prepare", "test").stderr
     process = registered.begin("start", "test")
     assert any("allowed_serializers" in line for line in process.stderr)
     assert process.stdout.readline().startswith("registered ID")

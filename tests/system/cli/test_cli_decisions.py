@@ -37,10 +37,30 @@ def test_a_mapped_identity_and_the_rule_that_decided(mep, rules):
     status, verdict = ask(mep, "alice@example.edu")
     assert (status, verdict["account"], verdict["code"]) == (0, rules, None)
     rules_said = [(finding["rule"], finding["output"]) for finding in verdict["findings"]]
-    assert rules_said == [("$[0].mappings[0]", None), ("$[0].mappings[1]", rules)]
+    assert rules_said == [(f"$[0].mappings[{n}]", rules if n == 1 else None) for n in range(4)]
     text = mep("map", "test", "--identity", "-", given='{"username": "alice@example.edu"}')
     assert f"account: {rules}" in text
     assert "served" in text
+
+
+def test_rules_after_the_one_that_decides_are_shown(mep, rules, etc):
+    """But no program is asked any more, as at a start."""
+    path = etc / "identity_mapping.json"
+    failing = {"DATA_TYPE": "external_identity_mapping#1.0.0", "command": ["/bin/false"]}
+    late = [{"source": "{username}", "match": ".*", "output": "late"}]
+    kind = "expression_identity_mapping#1.0.0"
+    documents = [*json.loads(path.read_text()), failing, {"DATA_TYPE": kind, "mappings": late}]
+    path.write_text(json.dumps(documents))
+    status, verdict = ask(mep, "alice@example.edu")
+    assert (status, verdict["account"], verdict["code"]) == (0, rules, None)
+    assert (verdict["findings"][-1]["rule"], verdict["findings"][-1]["output"]) == (
+        "$[2].mappings[0]",
+        "late",
+    )
+    text = mep("map", "test", "--identity", "-", given='{"username": "alice@example.edu"}')
+    assert "-> late, but an earlier rule has decided" in text
+    assert text.count("=>") == 1
+    assert ask(mep, "carol@example.edu")[1]["code"] == "START_FAILED", "there it is asked"
 
 
 @pytest.mark.parametrize(
@@ -56,6 +76,37 @@ def test_refusals(mep, rules, username, code):
     status, verdict = ask(mep, username)
     assert (status, verdict["code"]) == (1, code)
     assert verdict["message"]
+
+
+@pytest.mark.parametrize("who", ["account", "Alice@Example.EDU", "an-id"])
+def test_who_is_denied_is_refused(mep, rules, who):
+    """As by the warden: by the account, or by any identity of the set."""
+    mep("deny", rules if who == "account" else who, "--endpoint", "test")
+    status, verdict = ask(mep, "alice@example.edu", id="an-id")
+    assert (status, verdict["code"], verdict["account"]) == (1, "ACCOUNT_REFUSED", rules)
+    assert verdict["detail"].startswith("mep deny: ")
+    mep("allow", rules if who == "account" else who)
+    assert ask(mep, "alice@example.edu", id="an-id")[0] == 0
+
+
+def test_a_group_that_does_not_exist_is_said(mep, rules, etc):
+    policy = etc / "policy.toml"
+    policy.write_text(f'deny_groups = ["no-such-group-here"]\n{policy.read_text()}')
+    status, verdict = ask(mep, "alice@example.edu")
+    assert (status, verdict["code"]) == (1, "START_FAILED")
+    assert "no-such-group-here" in verdict["detail"]
+
+
+def test_a_name_that_a_terminal_would_obey(mep, rules, etc):
+    """The file may be somebody else's: nothing in it moves a cursor."""
+    rule = {"source": "{username}", "match": "(.*)@example\\.edu", "output": "{0}"}
+    document = {"DATA_TYPE": "expression_identity_mapping#1.0.0", "mappings": [rule]}
+    (etc / "identity_mapping.json").write_text(json.dumps(document))
+    record = json.dumps({"username": "\x1b[2J\u202ebob[red]@example.edu", "status": "used"})
+    done = mep.try_("map", "test", "--identity", "-", given=record)
+    assert "bob[red]@example.edu" in done.stdout
+    assert "account: \N{REPLACEMENT CHARACTER}[2J" in done.stdout
+    assert not {"\x1b", "\u202e"} & {*done.stdout}
 
 
 def test_an_identity_that_does_not_count(mep, rules):

@@ -40,6 +40,24 @@ def test_a_denial_ends_what_runs_and_is_undone(registered, etc, alice, running, 
     assert [one["event"] for one in records if "who" in one] == ["denied", "denied", "allowed"]
 
 
+def test_one_that_ignores_its_end_is_waited_for(registered, etc, alice, client):
+    """Also where only its leader knows that it is meant, as by a username."""
+    policy = etc / "policy.toml"
+    command = json.dumps(["/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done"])
+    policy.write_text(
+        f"endpoint_command = {command}\n{policy.read_text()}".replace(
+            "stop_grace_s = 10", "stop_grace_s = 4"
+        )
+    )
+    process = begin(registered)
+    pid = user_endpoint(registered, etc, client, alice, process.stderr)
+    said = registered("deny", "cli-alice@example.edu")
+    assert "1 of 1 user endpoints ended" in said
+    pids_gone(pid, seconds=0)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+
+
 def test_somebody_else_s_denial_ends_nobody(registered, running):
     _, pid = running
     said = registered("deny", "mallory@example.org", "--endpoint", "test")
@@ -53,6 +71,15 @@ def test_who_is_nobody(registered, who):
     assert done.returncode == 1
     assert "is no account and no identity" in done.stderr
     assert "\x1b" not in done.stderr
+
+
+def test_who_is_hardly_meant_is_warned_of(registered, session_accounts):
+    """A typing error would deny nobody, and look as if it had."""
+    there = session_accounts("alice").pw_name
+    for who in (there, "alice@example.edu", "9f6d2c1e-8b60-4a0e-b6a5-3a4d9f6a7b10", f"{there}x"):
+        done = registered.try_("deny", who)
+        assert done.returncode == 0
+        assert ("spelt right" in done.stderr) == (who == f"{there}x")
 
 
 def test_a_recheck_sees_a_changed_policy(registered, etc, alice, running):
@@ -92,6 +119,21 @@ def test_both_keys_are_accepted_until_it_is_finished(registered, etc, admin_toke
     assert process.returncode == 130
     registered("rotate-key", "test", "--finish")
     assert [line.split()[0] for line in (etc / "grant.key").read_text().splitlines()] == ["2"]
+
+
+def test_files_that_the_warden_refuses_rotate_nothing(registered, etc, admin_token):
+    """Else the relay would sign with a key that the warden never takes up."""
+    before = (etc / "grant.key").read_text()
+    policy = etc / "policy.toml"
+    text = policy.read_text()
+    policy.write_text(f"minimum_udi = 3\n{text}")
+    done = registered.try_("rotate-key", "test", "--now", MEP_TOKEN=admin_token)
+    assert done.returncode == 1
+    assert "unknown key minimum_udi" in done.stderr
+    assert (etc / "grant.key").read_text() == before
+    policy.write_text(text)
+    registered("rotate-key", "test", "--now", MEP_TOKEN=admin_token)
+    assert (etc / "grant.key").read_text().split()[0] == "2"
 
 
 def test_a_user_s_token_rotates_nothing(registered, etc, relay):

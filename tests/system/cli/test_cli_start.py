@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import stat
+import uuid
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,25 @@ def test_a_changed_configuration_reaches_parent_json(registered, etc):
         file.write("public: true\n")
     registered("prepare", "test")
     assert json.loads((etc / "parent.json").read_text())["settings"]["public"] is True
+
+
+def test_what_the_relay_was_not_told_is_said(registered, etc, admin_token):
+    """And a restriction that the relay alone enforces starts nothing before it is told."""
+    settings = etc / "config.yaml"
+    text = settings.read_text()
+    settings.write_text(f"{text}\ndisplay_name: other\n")
+    assert "told of display_name, which" in registered.try_("prepare", "test").stderr
+    assert "told of display_name, which" in registered("check", "test")
+    policy = str(uuid.uuid4())
+    settings.write_text(f"{text}\nauthentication_policy: {policy}\n")
+    for verb in ("prepare", "start", "check"):
+        done = registered.try_(verb, "test")
+        assert done.returncode == 1
+        assert "`mep register test` again" in done.stderr + done.stdout
+    settings.write_text(f"{text}\ndisplay_name: other\n")
+    registered("register", "test", MEP_TOKEN=admin_token)
+    assert registered.try_("prepare", "test").stderr == ""
+    assert "told of" not in registered("check", "test")
 
 
 def test_reload_applies_a_changed_configuration(registered, etc):

@@ -112,8 +112,10 @@ def test_who_reports_for_another_is_marked(logs: Site) -> None:
     [
         (Wanted(account="alice"), [2, 3, 6, 9]),
         (Wanted(identity="alice@example.edu"), [1, 2, 3, 6, 9]),
+        (Wanted(identity="Alice@EXAMPLE.edu"), [1, 2, 3, 6, 9]),
         (Wanted(identity="id-m"), [4, 5]),
         (Wanted(task="t1"), [3]),
+        (Wanted(task="t9"), [5]),
         (Wanted(since=5.5), [6, 7, 9]),
         (Wanted(refused=True), [5, 6]),
         (Wanted(refused=True, identity="mallory@example.edu"), [5]),
@@ -142,6 +144,24 @@ def test_a_line_for_people(logs: Site) -> None:
     assert audit.line(hostile).isprintable()
 
 
+def test_a_decision_is_shown_with_what_decided_it(place: Site) -> None:
+    """The rule of a mapping, the use of resources, who was denied by whom, which peer it was."""
+    mine = {"user_endpoint_id": "uep-a"}
+    place.audit_file.write_text(
+        warden(1, "mapped", **mine, account="alice", identity="id-a", rule="$[0]: x")
+        + warden(2, "exited", **mine, status="0", said="", rusage="1.00 s, 9 KiB")
+        + warden(3, "denied", who="alice", reason="ticket 7", by="carol")
+        + warden(4, "peer-refused", uid="1002")
+    )
+    shown = [audit.line(one) for one in found(place)]
+    assert 'alice user_endpoint_id=uep-a reference=r1 identity=id-a rule="$[0]: x"' in shown[0]
+    assert shown[1].endswith('status=0 reference=r2 rusage="1.00 s, 9 KiB"')
+    assert shown[2].endswith('reference=r3 who=alice reason="ticket 7" by=carol')
+    assert shown[3].endswith("reference=r4 uid=1002")
+    assert [one["at"] for one in found(place, Wanted(account="alice"))] == [1, 3]
+    assert [one["at"] for one in found(place, Wanted(identity="alice"))] == [3]
+
+
 @pytest.mark.parametrize(
     ("what", "codes"),
     [
@@ -161,6 +181,48 @@ def test_why_denied(logs: Site, what: str, codes: list[str]) -> None:
     denials = [why_denied.explained("test", one) for one in why_denied.denied(found(logs), what)]
     assert [one["code"] for one in denials] == codes
     assert all(one["remedy"] and one["why"] for one in denials)
+
+
+def test_why_denied_by_the_manager(place: Site) -> None:
+    """It refuses some starts itself; whom they were for is in what was asked."""
+    asked = {"user_endpoint_id": "uep-a", "identities": [ALICE], "tasks": ["t1"]}
+    refused = {"user_endpoint_id": "uep-a", "code": "START_LIMIT", "why": "it keeps ending"}
+    (place.log / "events.jsonl").write_text(
+        manager(1, "start-asked", **asked) + manager(2, "refused", **refused)
+    )
+    assert [one["at"] for one in found(place, Wanted(refused=True))] == [2]
+    for what in ("alice@example.edu", "t1", "uep-a"):
+        (denial,) = why_denied.denied(found(place), what)
+        said = why_denied.explained("test", denial)
+        assert (said["code"], said["why"]) == ("START_LIMIT", "it keeps ending")
+
+
+def test_a_manager_that_is_taken_over_hides_nothing(logs: Site) -> None:
+    """Whatever shapes it writes, the warden's records are shown."""
+    events = logs.log / "events.jsonl"
+    who = {"endpoint_id": {}, "reported_by": ["x"], "account": [1], "uid": {}}
+    shapes = [
+        {"event": "start-asked", "user_endpoint_id": {"a": 1}, "identities": [{"id": {}}]},
+        {"event": ["x"], "user_endpoint_id": ["a"], "identities": [3], "tasks": {"a": 1}},
+        {"event": "refused", "user_endpoint_id": "uep-m", "tasks": [{}], "who": {}, "code": []},
+        {"event": "REFUSED", "task_id": [], "identity_id": {}, "identities": "x", "tasks": 3},
+    ]
+    hostile = [json.dumps({"received": 4.5, **who, "event": one}) for one in shapes]
+    for at in ('"x"', "[]", "NaN", "Infinity", "1e300", "-1", "null"):
+        hostile.append(f'{{"received": {at}, "event": {{"event": "up"}}}}')
+    with events.open("a") as file:
+        file.write("\n" + "\n".join(hostile) + "\n")
+    mine = [one for one in found(logs) if one["reporter"] == "warden"]
+    assert [one["at"] for one in mine] == [2, 5, 9]
+    assert len([one for one in found(logs) if one["at"] == 4.5]) == len(shapes)
+    assert all(audit.line(one).isprintable() for one in found(logs))
+    for wanted in (Wanted(task="t"), Wanted(identity="t"), Wanted(account="t")):
+        assert found(logs, wanted) == []
+    (denial,) = why_denied.denied(found(logs), "r5")
+    assert why_denied.explained("test", denial)["code"] == "ACCOUNT_REFUSED"
+    (logs.log / "events.jsonl.2.gz").write_bytes(gzip.compress(b"x" * 999)[:-9])
+    with pytest.raises(OSError, match="is damaged"):
+        found(logs)
 
 
 def test_predecessors_are_read_compressed_or_not(logs: Site) -> None:

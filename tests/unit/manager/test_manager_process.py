@@ -205,6 +205,33 @@ def test_a_start_is_noted_before_the_warden_sees_it(manager, with_relay):
     asyncio.run(scenario())
 
 
+def test_what_the_manager_refuses_itself_is_written_down(manager, with_relay):
+    """The warden never sees it, so nobody else could tell why."""
+
+    async def scenario():
+        async with (
+            with_relay() as relay,
+            ScriptedWarden(manager.warden_socket, "boot", []).serving(),
+        ):
+            await relay.next(wire.ManagerHello)
+            while await relay.next(wire.WardenUp | wire.WardenDown) != wire.WardenUp("boot", ()):
+                pass
+            await relay.say(wire.Start(A, "n1", b"{}", b"s" * 32, b"x" * root.MAX_PACKET, b"{}"))
+            told = await relay.next(wire.Refused)
+            lines = (manager.top / "log/events.jsonl").read_text().splitlines()
+            asked, refused = [json.loads(line)["event"] for line in lines]
+            assert asked["event"] == "start-asked"
+            assert refused == {
+                "event": "refused",
+                "user_endpoint_id": A,
+                "nonce": "n1",
+                "code": "START_FAILED",
+                "why": told.message,
+            }
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.root  # makes a device that is always full
 @pytest.mark.parametrize("high_assurance", [True, False])
 def test_without_an_audit_log_high_assurance_starts_nothing(manager, high_assurance):

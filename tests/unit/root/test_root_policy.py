@@ -39,7 +39,7 @@ def test_keys_are_read() -> None:
         ("allow_users = [1]", "allow_users"),
         ("allow_users = [['a']]", "allow_users"),
         ("path = ['/bin']", "path"),
-        ("umask = '9'", "base 8"),
+        *((f"umask = '{mask}'", "umask") for mask in ("9", "rwx", "", "-1", "0o77", "0077 ")),
         ("umask = 77", "umask"),
         ("pam = 3", "int"),
         ("[pam]\nenabel = true", "unknown key pam_enabel"),
