@@ -100,7 +100,7 @@ class ComputeEngineSettings(_Common, frozen=True):
         ),
     ] = "~/.mep/runtime"
     nodes_per_block: Annotated[
-        int | None, Meta(description="As in the provider; one of the two places suffices.")
+        Count | None, Meta(description="As in the provider; one of the two places suffices.")
     ] = None
     prefetch_capacity: Annotated[
         Blocks | None,
