@@ -42,7 +42,7 @@ def check(settings: Any) -> None:
         raise SettingsError(
             f"engine.provider.launcher.type {launcher.name()!r} would start a node pool on every "
             "node, but a GlobusMPIEngine has one for each block, and MPI's own launcher does the "
-            "rest (mpi_launcher): use SimpleLauncher, or leave the launcher out"
+            "rest (mpi_launcher): set launcher to {type: SimpleLauncher}"
         )
 
 

@@ -86,9 +86,9 @@ def test_a_walltime_is_read():
 @pytest.mark.parametrize(
     ("specification", "words"),
     [
-        (b'{"walltime": "1h"}', "walltime is no number"),
-        (b'{"walltime": true}', "walltime is no number"),
-        (b'{"walltime": 0}', "not above 0"),
+        (b'{"walltime": "1h"}', "walltime .* must be a number, not '1h'"),
+        (b'{"walltime": true}', "walltime .* must be a number"),
+        (b'{"walltime": 0}', "must be more than 0"),
         (b'{"walltime": 601}', "so that none could ever run it"),
     ],
 )
