@@ -144,6 +144,14 @@ def test_each_refusal_in_the_words_of_slurm(slurm, start, provider, words):
     assert words in result.failure.message.lower()
 
 
+def test_a_task_that_needs_all_of_a_walltime_is_told_that_no_block_has_it(slurm, start):
+    engine = start(slurm, walltime="00:01:00")
+    result = engine.result(engine.submit(host, walltime=60))
+    assert result.failure.code == codes.RESOURCES_REFUSED
+    assert "60 seconds (its walltime), and a new block" in result.failure.message
+    assert engine.value(engine.submit(host, walltime=20)).startswith("n")
+
+
 def test_a_closed_partition_that_opens(slurm, start):
     engine = start(slurm, partition="closed")
     result = engine.result(engine.submit(host))

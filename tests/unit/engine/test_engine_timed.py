@@ -3,11 +3,15 @@
 import pytest
 
 from mep.endpoint.engines.resources import ResourcesError, read
+from mep.endpoint.interchange.blocks import Blocks, Bounds
 from mep.endpoint.interchange.dispatch import Waiter
-from mep.endpoint.interchange.events import PoolUp
+from mep.endpoint.interchange.events import PoolUp, Report, Submitted
+from mep.endpoint.interchange.ledger import Ledger
+from mep.endpoint.interchange.packing import Packing
 from mep.endpoint.interchange.request import Request
 from mep.endpoint.interchange.slots import Slots
-from mep.wire.tasks import Task
+from mep.wire import codes
+from mep.wire.tasks import Function, Task
 
 
 def waiter(name, walltime_s=None):
@@ -95,3 +99,44 @@ def test_a_walltime_is_read():
 def test_a_walltime_that_cannot_be(specification, words):
     with pytest.raises(ResourcesError, match=words):
         read(specification, longest_s=600.0)
+
+
+REQUESTS = {
+    "long": Request(walltime_s=599),
+    "wide": Request(num_nodes=2),
+    "good": Request(walltime_s=500),
+}
+
+
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize("dispatcher", [lambda: Slots(0), lambda: Packing(2, 2)])
+def test_what_a_new_block_cannot_hold_fails_and_all_else_runs(dispatcher, new):
+    """An older block has less time left than the next one will."""
+    ledger = Ledger(dispatcher(), 0)
+    tasks = [Task(name, "f", "group", b"") for name in (*REQUESTS, "plain")]
+    ledger.handle(Submitted([Function("f", b"")], tasks, REQUESTS), 0.0)
+    up = PoolUp("p", 4, 4, nodes=["n1"], ends_at=610.0, new=new)
+    reports = [one for one in ledger.handle(up, 12.0) if isinstance(one, Report)]
+    ended = {r.task_id: r.failure for report in reports for r in report.results}
+    if not new:
+        assert ended == {}
+        return
+    assert ended.keys() == {"long", "wide"}
+    assert {failure.code for failure in ended.values()} == {codes.RESOURCES_REFUSED}
+    assert "599 seconds (its walltime), and a new block" in ended["long"].message
+    assert "had 598 left" in ended["long"].message
+    assert "asks for 2 nodes, and a new block of this endpoint has come up with 1" in (
+        ended["wide"].message
+    )
+    assert ledger.waiting == 2
+    ledger.place(12.0)
+    assert ledger.placed
+
+
+def test_a_new_block_is_one_that_this_process_has_started_until_a_pool_is_up():
+    blocks = Blocks(Bounds(2, 0, 2, 1.0), 1, first=8)
+    blocks.adopt("7")
+    blocks.first()
+    assert [blocks.is_new(one) for one in ("7", "8", "9")] == [False, True, False]
+    blocks.came_up("8", 1)
+    assert not blocks.is_new("8")
