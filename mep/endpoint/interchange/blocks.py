@@ -63,6 +63,11 @@ class Blocks:
         """Whether too many have failed in a row."""
         return self._failures >= FAILURES
 
+    @property
+    def over(self) -> bool:
+        """Whether none is left and none will come: those that do not scale are started once."""
+        return not self._bounds.scales and not self.all
+
     def has_been_up(self, block_id: str) -> bool:
         """Whether a node pool of it has ever said hello, or nobody waits for one any more."""
         return block_id not in self._starting
