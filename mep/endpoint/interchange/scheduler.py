@@ -91,9 +91,12 @@ class Scheduler:
         self._pools[pool_id].holding = True
         self._file(pool_id)
 
-    def take(self, size: int = 0) -> str | None:
-        """Reserve a slot for one task of so many bytes, and name its pool; None: all are full."""
-        ring = self._idle or self._spare
+    def take(self, size: int = 0, *, ahead: bool = True) -> str | None:
+        """Reserve a slot for one task of so many bytes, and name its pool; None: all are full.
+
+        Not `ahead`: a free worker, or none.
+        """
+        ring = self._idle or (self._spare if ahead else None)
         if not ring:
             return None
         pool_id = next(iter(ring))
@@ -117,6 +120,10 @@ class Scheduler:
                 self._file(pool_id)
                 return pool_id
         return None
+
+    def lives_until(self, end: float) -> bool:
+        """Whether a pool that takes tasks lives until then; looks at all of them."""
+        return any(pool.ends_at >= end for pool in self._pools.values() if not pool.holding)
 
     def free(self, pool_id: str, tasks: int) -> None:
         """So many tasks of this pool have ended or come back."""

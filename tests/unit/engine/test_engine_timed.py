@@ -49,10 +49,9 @@ def test_a_task_with_a_walltime_is_never_put_behind_another_at_a_pool():
     items = [waiter("a", 10.0), waiter("b", 10.0), waiter("c")]
     for item in items:
         slots.add(item)
-    assert placed(slots, now=0.0) == [("a", "p"), ("c", "p")]
+    assert placed(slots, now=0.0) == [("a", "p")]
     slots.free("p", items[:1])
-    slots.free("p", items[2:])
-    assert placed(slots, now=0.0) == [("b", "p")]
+    assert placed(slots, now=0.0) == [("b", "p"), ("c", "p")]
 
 
 def test_those_that_wait_for_time_come_first_come_first_served():
@@ -66,6 +65,44 @@ def test_those_that_wait_for_time_come_first_come_first_served():
     assert placed(slots, now=0.0) == []
     slots.free("p", [first])
     assert placed(slots, now=0.0) == [("second", "p")]
+
+
+def order_on(slots, names, timed):
+    """In which order tasks run on one worker, of which `timed` says that it takes 10 s."""
+    items = {name: waiter(name, 10.0 if name == timed else None) for name in names}
+    for item in items.values():
+        slots.add(item)
+    running, order = placed(slots, now=0.0), []
+    while running:
+        name, pool_id = running.pop(0)
+        order.append(name)
+        slots.free(pool_id, [items[name]])
+        running += placed(slots, now=0.0)
+    return order
+
+
+def test_those_that_came_later_do_not_go_ahead_of_it_to_a_busy_worker():
+    slots = Slots(2)
+    slots.join(PoolUp("p", 1, 9, ends_at=100.0))
+    assert order_on(slots, "abcTdefgh", "T") == list("abcTdefgh")
+
+
+def test_where_no_pool_has_the_time_all_others_go_on_ahead():
+    slots = Slots(2)
+    slots.join(PoolUp("p", 1, 9, ends_at=5.0))
+    assert order_on(slots, "aTbcd", "T") == list("abcd")
+
+
+def test_what_is_owed_ends_with_the_task_that_waited():
+    slots = Slots(2)
+    slots.join(PoolUp("p", 1, 9, ends_at=100.0))
+    items = [waiter("a"), waiter("T", 10.0), *(waiter(name) for name in "bcd")]
+    for item in items:
+        slots.add(item)
+    assert placed(slots, now=0.0) == [("a", "p")]
+    slots.remove(items[1])
+    slots.free("p", items[:1])
+    assert placed(slots, now=0.0) == [("b", "p"), ("c", "p"), ("d", "p")]
 
 
 def test_one_that_was_cancelled_or_failed_with_the_rest_is_gone():
