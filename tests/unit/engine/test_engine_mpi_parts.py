@@ -124,7 +124,7 @@ def test_every_launcher_has_its_own_spelling():
     assert launchers.mpiexec(SHAPE, OPEN_MPI)[:5] == ["mpiexec", "-n", "8", "--host", "n1:4,n2:4"]
     hydra = ["mpiexec", "-n", "8", "-ppn", "4", "-hosts", "n1,n2"]
     assert launchers.mpiexec(SHAPE, HYDRA) == hydra
-    assert launchers.aprun(SHAPE) == ["aprun", "-n", "8", "-N", "4", "-node-list", "n1,n2"]
+    assert launchers.aprun(SHAPE) == ["aprun", "-n", "8", "-N", "4", "-L", "n1,n2"]
     assert launchers.flux(SHAPE)[:4] == ["flux", "run", "--nodes=2", "--ntasks=8"]
     srun = launchers.srun(SHAPE)
     assert srun[0] == "srun"
