@@ -118,6 +118,22 @@ def test_a_block_of_four_nodes_comes_on_demand_and_goes_when_idle(cluster, start
     assert f"its job {job.job_id} (" in block["why"]
 
 
+@pytest.mark.parametrize(
+    ("launcher", "mpi"),
+    [("MpiExecLauncher", "mpich"), ("MpiRunLauncher", "openmpi"), ("SrunMPILauncher", "")],
+)
+def test_each_launcher_starts_one_pool_on_each_node(slurm, start, shared, launcher, mpi):
+    init = ""
+    if mpi:
+        path = f"export PATH={slurm.mpi[mpi].bin}:$PATH"
+        init = f"{path}\nscontrol show hostnames > nodes\nexport PBS_NODEFILE=$PWD/nodes"
+    engine = start(slurm, launcher={"type": launcher}, nodes_per_block=2, worker_init=init)
+    tasks = [engine.submit(meet, shared, 2) for _ in range(2)]
+    assert {engine.value(task) for task in tasks} == {"n1", "n2"}
+    (block,) = engine.live()
+    assert (block["pools"], block["workers"]) == (2, 2)
+
+
 def test_what_the_scheduler_refuses_reaches_the_task(cluster, start):
     engine = start(cluster, partition="nonesuch")
     result = engine.result(engine.submit(host))
