@@ -3,10 +3,11 @@
 from typing import Any, Final, Literal
 
 from mep.endpoint.engines.launcher_settings import ONE_NODE
+from mep.endpoint.interchange.backlog import MOST_PASSES
 from mep.endpoint.interchange.packing import MAX_PASSES
 from mep.wire.settings import SettingsError
 
-__all__ = ["MAX_PASSES", "Launcher", "check"]
+__all__ = ["MAX_PASSES", "MOST_PASSES", "Launcher", "check"]
 
 Launcher = Literal["srun", "mpiexec", "aprun", "flux"]
 

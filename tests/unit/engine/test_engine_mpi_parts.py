@@ -9,6 +9,7 @@ from packing_simulator import block, waiter
 
 from mep.endpoint.engines import mpi_resources, settings
 from mep.endpoint.engines.resources import ResourcesError
+from mep.endpoint.interchange.backlog import MOST_PASSES
 from mep.endpoint.interchange.packing import Packing
 from mep.endpoint.interchange.request import Request
 from mep.wire.settings import SettingsError
@@ -83,6 +84,7 @@ def test_what_cannot_run_is_refused_with_the_reason(text, part):
         ({"prefetch_capacity": 1}, "no task waits at a block"),
         ({"cores_per_worker": 2.0}, "all cores of its nodes"),
         ({"max_workers_per_block": 5}, "4 nodes of a block"),
+        ({"max_passes": MOST_PASSES + 1}, "<= 2000"),
         ({"mpi_launcher": "mpirun"}, "known here: srun, mpiexec, aprun, flux"),
         ({"provider": {"type": "TorqueProvider"}}, "set launcher to {type: SimpleLauncher}"),
         (

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from packing_simulator import Mix, block, simulate, waiter
 
+from mep.endpoint.interchange.backlog import MOST_PASSES
 from mep.endpoint.interchange.packing import MAX_PASSES, Packing, filling
 
 MIXES = [Mix.drawn(seed) for seed in range(40)]
@@ -115,6 +116,21 @@ def test_nodes_are_kept_for_a_task_that_was_passed_over_too_often():
     assert set(placed(packing)) == {"b", "c"}
     packing.free("p", [first, second])
     assert placed(packing) == {}
+
+
+def test_the_greatest_bound_is_kept_too():
+    packing = packing_of(block("p", 2), max_passes=MOST_PASSES, nodes=2)
+    (busy,) = add(packing, waiter("busy", 1))
+    placed(packing)
+    add(packing, waiter("wide", 2))
+    for number in range(MOST_PASSES):
+        (small,) = add(packing, waiter(f"s{number}", 1))
+        assert placed(packing)
+        packing.free("p", [small])
+    add(packing, waiter("one too many", 1))
+    assert placed(packing) == {}
+    packing.free("p", [busy])
+    assert set(placed(packing)) == {"wide"}
 
 
 def test_only_what_is_shown_to_end_in_time_goes_into_kept_nodes():
