@@ -70,6 +70,7 @@ class Scheduler:
         self._idle: OrderedDict[str, None] = OrderedDict()
         self._spare: OrderedDict[str, None] = OrderedDict()
         self._stocked: set[str] = set()
+        self._holding: set[str] = set()
         self.workers = 0
 
     def join(self, pool_id: str, workers: int, credit: int, ends_at: float | None = None) -> None:
@@ -85,10 +86,22 @@ class Scheduler:
         self._idle.pop(pool_id, None)
         self._spare.pop(pool_id, None)
         self._stocked.discard(pool_id)
+        self._holding.discard(pool_id)
+
+    @property
+    def leaving(self) -> int:
+        """Tasks at pools that get nothing more."""
+        return sum(self._pools[pool_id].held for pool_id in self._holding)
+
+    @property
+    def open_workers(self) -> int:
+        """Of the pools that may get more."""
+        return self.workers - sum(self._pools[pool_id].workers for pool_id in self._holding)
 
     def hold(self, pool_id: str) -> None:
         """Give this pool nothing more."""
         self._pools[pool_id].holding = True
+        self._holding.add(pool_id)
         self._file(pool_id)
 
     def take(self, size: int = 0, *, ahead: bool = True) -> str | None:

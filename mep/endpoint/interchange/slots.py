@@ -55,7 +55,10 @@ class Slots(Generic[W]):
         return [item for item in (*timed, *self._waiting.clear()) if not item.removed]
 
     def demand(self, waiting: int, placed: int) -> tuple[int, int]:
-        """A worker each."""
+        """A worker each; where no pool lives for long enough, their workers are as good as none."""
+        placed -= self._scheduler.leaving
+        if waiting and not self._owed and any(not item.removed for item in self._timed):
+            placed = max(placed, self._scheduler.open_workers)
         return waiting, placed
 
     def join(self, pool: PoolUp) -> None:

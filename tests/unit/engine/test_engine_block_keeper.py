@@ -36,7 +36,7 @@ class Kept:
         dispatcher = Slots(0)
         self.ledger = Ledger(dispatcher, 0)
         peers = Peers(self.timers, threshold_s=1e9)
-        blocks = Blocks(Bounds(1, 0, 1, 1.0), 1)
+        self.blocks = blocks = Blocks(Bounds(1, 0, 1, 1.0), 1)
         blocks.first()
         info = HelloInfo(POOL, "0", "n1", 7, "3.11.2", 4, 4, ends_at=ends_at)
         peers.welcome(POOL, Hello(frames.PROTOCOL, info), blocks.all, 0.0)
@@ -85,6 +85,15 @@ def test_a_block_near_its_end_takes_no_more_tasks_and_ends(ends_in, drain_period
     kept.at(drains_at + SLACK_S)
     assert kept.sent == [(POOL, order("drain"))]
     assert not kept.takes_a_task()
+
+
+def test_a_block_that_drains_is_replaced_if_tasks_wait_and_not_for_what_it_runs():
+    kept = Kept(drain_period=1000.0)
+    assert kept.takes_a_task()
+    kept.at(1000.0 + SLACK_S)
+    assert kept.blocks.wanted(*kept.ledger.demand, 0.0) == []
+    kept.ledger.handle(Submitted([], [Task("b", "f", "g", b"")]), 0.0)
+    assert kept.blocks.wanted(*kept.ledger.demand, 0.0) == ["1"]
 
 
 def test_until_then_it_takes_them():

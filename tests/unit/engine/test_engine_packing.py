@@ -203,6 +203,24 @@ def test_demand_is_in_nodes_and_counts_workers_where_they_are_scarcer():
     assert packing.demand(0, 2) == (0, 8)
 
 
+def test_nodes_that_no_waiting_task_can_have_meet_no_demand():
+    packing = packing_of(block("p", 4), block("q", 4))
+    add(packing, waiter("a", 2), waiter("b", 3))
+    placed(packing)
+    assert packing.demand(0, 2) == (0, 5)
+    add(packing, waiter("wide", 3))
+    assert placed(packing) == {}
+    assert packing.demand(1, 2) == (3, 8)
+
+
+def test_what_runs_on_a_block_that_gets_nothing_more_is_no_demand():
+    packing = packing_of(block("p", 4))
+    add(packing, waiter("a", 2))
+    placed(packing)
+    packing.hold("p")
+    assert packing.demand(0, 1) == (0, 0)
+
+
 def test_clearing_takes_what_nodes_are_kept_for_too():
     packing = packing_of(block("p", 2), max_passes=0, nodes=2)
     add(packing, waiter("running", 1), waiter("wide", 2), waiter("small", 1))

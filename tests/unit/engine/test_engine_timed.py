@@ -105,6 +105,28 @@ def test_what_is_owed_ends_with_the_task_that_waited():
     assert placed(slots, now=0.0) == [("b", "p"), ("c", "p"), ("d", "p")]
 
 
+def test_workers_without_the_time_for_what_waits_meet_no_demand():
+    slots = Slots(0)
+    slots.join(PoolUp("short", 4, 4, ends_at=5.0))
+    long = waiter("long", 10.0)
+    slots.add(long)
+    assert placed(slots, now=0.0) == []
+    assert slots.demand(1, 0) == (1, 4)
+    slots.hold("short")
+    assert slots.demand(1, 0) == (1, 0)
+    slots.remove(long)
+    assert slots.demand(0, 0) == (0, 0)
+
+
+def test_workers_that_are_only_busy_count_as_what_they_run():
+    slots = Slots(0)
+    slots.join(PoolUp("p", 1, 1, ends_at=100.0))
+    slots.add(waiter("first", 10.0))
+    slots.add(waiter("second", 10.0))
+    assert len(placed(slots, now=0.0)) == 1
+    assert slots.demand(1, 1) == (1, 1)
+
+
 def test_one_that_was_cancelled_or_failed_with_the_rest_is_gone():
     slots = Slots(0)
     slots.join(PoolUp("p", 2, 2, ends_at=100.0))
