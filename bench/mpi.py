@@ -28,8 +28,10 @@ from parts.table import Figures, report  # noqa: E402
 from testbed.slurm import Cluster, missing  # noqa: E402
 
 LIMIT_S = 180
+START_S = 90
+"""Longer than it takes until the first task begins, on a machine that does something else too."""
 SILENCE_S = 25
-"""Longer than anything takes until a task begins, on a machine that does something else too."""
+"""Longer than anything takes from then on until a task begins or ends."""
 UNITS = {
     "node_utilisation": "x",
     "makespan": "s",
@@ -68,7 +70,8 @@ def measure(cluster: Cluster, side: str, workers: int = NODES) -> Figures | None
 
 def ends(process: subprocess.Popen[bytes], directory: Path) -> bool:
     """Wait for its end; False: no task has begun or ended for long, or it takes far too long."""
-    began = moved = time.monotonic()
+    began = time.monotonic()
+    moved = began + START_S - SILENCE_S
     seen = 0
     while time.monotonic() < min(began + LIMIT_S, moved + SILENCE_S):
         with contextlib.suppress(subprocess.TimeoutExpired):

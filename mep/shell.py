@@ -31,6 +31,8 @@ _LOOK_S = 0.02
 _MARK = "MEP_SHELL"
 """A variable that all processes of a command have, by which those are found whose parent ended."""
 _LAUNCHES = re.compile(r"\$\{?PARSL_\w+_PREFIX\b")
+_BEFORE_FIRST = re.compile(r"([ \t]*(#.*)?\n)*[ \t]*")
+"""Blank lines and comments before the first that is run."""
 
 
 class MissingField(KeyError):
@@ -117,7 +119,7 @@ def run(
     """
     line = formatted(command, arguments)
     if mpi and not _LAUNCHES.search(line):
-        line = "$PARSL_MPI_PREFIX " + line
+        line = _BEFORE_FIRST.sub(r"\g<0>$PARSL_MPI_PREFIX ", line, count=1)
     where = run_dir or os.environ.get("GC_TASK_SANDBOX_DIR") or os.getcwd()
     os.makedirs(where, exist_ok=True)
     with _opened(stdout, where) as out, _opened(stderr, where) as err:

@@ -110,6 +110,7 @@ def _render(
             loader_dir=str(directory),
         )
         settings = config.convert(rendered)
+        _check_engine(settings.engine)
         permits = settings.permits(parent)
         if parent.require_json_data:
             check_data(permits, settings, parent)
@@ -118,6 +119,25 @@ def _render(
     remark = settings.data_remark(permits)
     warnings = [remark] if remark else []
     return {"config": rendered, "warnings": warnings + _warnings(settings.engine, parent.settings)}
+
+
+def _check_engine(section: dict[str, Any]) -> None:
+    """See whether an engine can be made of it.
+
+    Raises:
+        ConfigRefused: it cannot.
+    """
+    from mep.endpoint.engines.provider_settings import check_packages
+    from mep.endpoint.engines.settings import PoolEngineSettings, read
+    from mep.endpoint.errors import ConfigRefused
+    from mep.wire.settings import SettingsError
+
+    try:
+        settings = read(section)
+        if not isinstance(settings, PoolEngineSettings):
+            check_packages(settings.provider)
+    except SettingsError as error:
+        raise ConfigRefused(str(error)) from error
 
 
 def _warnings(engine: dict[str, Any], site: dict[str, Any]) -> list[str]:

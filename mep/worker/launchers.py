@@ -93,10 +93,10 @@ def mpiexec(shape: Shape, flavour: str) -> List[str]:
 
 
 def aprun(shape: Shape) -> List[str]:
-    """Cray ALPS."""
+    """Cray ALPS, whose manual page calls candidate nodes ``-L`` (Parsl writes ``-node-list``)."""
     return [
         "aprun", "-n", str(shape.ranks), "-N", str(shape.ranks_per_node),
-        "-node-list", ",".join(shape.nodes),
+        "-L", ",".join(shape.nodes),
     ]  # fmt: skip
 
 

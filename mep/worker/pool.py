@@ -77,7 +77,7 @@ def _spread(launcher: Optional[str]) -> "Optional[Spread]":
         nodes = job_nodes(os.environ, socket.gethostname(), _text_of)
     except NodesError as error:
         sys.exit(str(error))
-    return Spread(launcher, asked_flavour(launcher), nodes, os.environ)
+    return Spread(launcher, asked_flavour(), nodes, os.environ)
 
 
 def _text_of(path: str) -> str:

@@ -107,10 +107,8 @@ class Spread:
 _ENTRY = "import sys; sys.path[:] = %(path)r; from mep.worker.sweep import main; sys.exit(main())"
 
 
-def asked_flavour(launcher: str) -> str:
-    """Which ``mpiexec`` there is, if that is the launcher; asked once."""
-    if launcher != "mpiexec":
-        return HYDRA
+def asked_flavour() -> str:
+    """Which ``mpiexec`` there is: functions may use its prefix, whichever the launcher is."""
     try:
         asked = subprocess.run(
             ["mpiexec", "--version"],

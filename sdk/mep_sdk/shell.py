@@ -7,7 +7,10 @@ They travel as source (:meth:`ShellFunction.as_function`), so that a worker of a
 import itertools
 import keyword
 import linecache
+import math
+import os
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 from mep import shell
@@ -37,7 +40,8 @@ class ShellFunction:
         run_dir: directory at the endpoint to run in; made if missing.
 
     Raises:
-        ValueError: no identifier, a negative number, or nothing to run.
+        TypeError: a file or directory that is no path.
+        ValueError: no identifier, no number or a negative one, or nothing to run.
     """
 
     _mpi: ClassVar[bool] = False
@@ -45,22 +49,22 @@ class ShellFunction:
     def __init__(
         self,
         cmd: str,
-        stdout: str | None = None,
-        stderr: str | None = None,
+        stdout: str | os.PathLike[str] | None = None,
+        stderr: str | os.PathLike[str] | None = None,
         walltime: float | None = None,
         snippet_lines: int = shell.SNIPPET_LINES,
         name: str | None = None,
         return_dict: bool = False,
-        run_dir: str | None = None,
+        run_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         self.cmd = _command(cmd)
-        self.stdout = stdout
-        self.stderr = stderr
-        self.walltime = _not_negative(walltime, "walltime")
-        self.snippet_lines = _not_negative(snippet_lines, "snippet_lines")
+        self.stdout = _path(stdout)
+        self.stderr = _path(stderr)
+        self.walltime = None if walltime is None else _number(walltime, "walltime", Real)
+        self.snippet_lines = _number(snippet_lines, "snippet_lines", Integral)
         self.__name__ = _identifier(name or type(self).__name__)
         self.return_dict = return_dict
-        self.run_dir = run_dir
+        self.run_dir = _path(run_dir)
 
     def __call__(self, **arguments: Any) -> "ShellResult | dict[str, Any]":
         """Run it here: what an endpoint does with it.
@@ -112,9 +116,9 @@ class ShellFunction:
 class MPIFunction(ShellFunction):
     """A command that the endpoint's MPI launcher starts on the nodes that a task gets.
 
-    How many those are, and how many ranks, says ``Executor.resource_specification``. The command
-    is put behind ``$PARSL_MPI_PREFIX``: of several lines that is the first. A command that names
-    one of the ``PARSL_..._PREFIX`` variables itself is run as it is.
+    How many those are, and how many ranks, says ``Executor.resource_specification``. The command,
+    from its first line on that is neither blank nor a comment, is put behind ``$PARSL_MPI_PREFIX``.
+    One that names one of the ``PARSL_..._PREFIX`` variables itself is run as it is.
     """
 
     _mpi = True
@@ -123,13 +127,20 @@ class MPIFunction(ShellFunction):
 def _command(cmd: str) -> str:
     if not isinstance(cmd, str) or not cmd.strip():
         raise ValueError(f"the command must be text that says what to run, not {cmd!r}")
-    return cmd
+    return str(cmd)
 
 
-def _not_negative(value: Any, name: str) -> Any:
-    if value is not None and value < 0:
-        raise ValueError(f"{name} is {value!r}; it must not be negative")
-    return value
+def _path(value: str | os.PathLike[str] | None) -> str | None:
+    """As text: settings travel as their repr, and that of a path is no literal."""
+    return None if value is None else str(os.fspath(value))
+
+
+def _number(value: Any, name: str, kind: type[Real] | type[Integral]) -> Any:
+    """As a number of Python's own, for the same reason."""
+    if not isinstance(value, kind) or not 0 <= float(value) < math.inf:
+        what = "whole number" if kind is Integral else "number"
+        raise ValueError(f"{name} is {value!r}; it must be a {what} of at least 0")
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def _identifier(name: str) -> str:

@@ -137,13 +137,33 @@ def test_no_key_is_in_a_job_s_script_arguments_or_environment(cluster, start):
     script = cluster.run("scontrol", "write", "batch_script", job.job_id, "-")
     assert str(settings) in script
     shown = [script.encode(), cluster.run("scontrol", "show", "job", job.job_id, "-d").encode()]
-    shown += [path.read_bytes() for path in engine.directory.rglob("*")
-              if path.is_file() and path not in kept]  # fmt: skip
-    for process in Path("/proc").glob("[0-9]*"):
+    files = [path for path in engine.directory.rglob("*") if path.is_file() and path not in kept]
+    of_processes = [
+        process / name
+        for process in Path("/proc").glob("[0-9]*")
+        for name in ("cmdline", "environ")
+    ]
+    for path in files + of_processes:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-            shown += [(process / name).read_bytes() for name in ("cmdline", "environ")]
+            shown.append(path.read_bytes())  # unless it has gone meanwhile
     assert any(str(settings).encode() in one for one in shown[2:]), "a node pool is among them"
     assert not any(key in one for key in keys for one in shown)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "mpi"),
+    [("MpiExecLauncher", "mpich"), ("MpiRunLauncher", "openmpi"), ("SrunMPILauncher", "")],
+)
+def test_each_launcher_starts_one_pool_on_each_node(slurm, start, shared, launcher, mpi):
+    init = ""
+    if mpi:
+        path = f"export PATH={slurm.mpi[mpi].bin}:$PATH"
+        init = f"{path}\nscontrol show hostnames > nodes\nexport PBS_NODEFILE=$PWD/nodes"
+    engine = start(slurm, launcher={"type": launcher}, nodes_per_block=2, worker_init=init)
+    tasks = [engine.submit(meet, shared, 2) for _ in range(2)]
+    assert {engine.value(task) for task in tasks} == {"n1", "n2"}
+    (block,) = engine.live()
+    assert (block["pools"], block["workers"]) == (2, 2)
 
 
 def test_what_the_scheduler_refuses_reaches_the_task(cluster, start):
@@ -170,6 +190,14 @@ def test_each_refusal_in_the_words_of_slurm(slurm, start, provider, words):
     assert result.failure.code == codes.ENGINE_FAILED
     assert "could not be submitted: sbatch: error:" in result.failure.message
     assert words in result.failure.message.lower()
+
+
+def test_a_task_that_needs_all_of_a_walltime_is_told_that_no_block_has_it(slurm, start):
+    engine = start(slurm, walltime="00:01:00")
+    result = engine.result(engine.submit(host, walltime=60))
+    assert result.failure.code == codes.RESOURCES_REFUSED
+    assert "60 seconds (its walltime), and a new block" in result.failure.message
+    assert engine.value(engine.submit(host, walltime=20)).startswith("n")
 
 
 def test_a_closed_partition_that_opens(slurm, start):

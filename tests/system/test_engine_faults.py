@@ -345,6 +345,25 @@ def test_a_pool_that_never_comes_up_fails_the_tasks_and_recovers(home):
         assert harness.value(add, 1, 2) == 3
 
 
+def test_tasks_fail_where_the_last_block_has_ended_and_none_is_replaced(home):
+    init = "echo module load failed >&2; exit 5"
+    provider = {"type": "LocalProvider", "worker_init": init}
+    with engine(home, strategy="none", provider=provider) as harness:
+        for _ in range(2):
+            failure = harness.call(os.getppid).failure
+            assert failure.code == "ENGINE_FAILED"
+            assert "no other comes (strategy: none)" in failure.message
+            assert "status 5" in failure.message
+            assert "module load failed" in failure.message
+
+
+def test_tasks_fail_where_there_are_no_blocks_at_all(home):
+    provider = {"type": "LocalProvider", "init_blocks": 0}
+    with engine(home, strategy="none", provider=provider) as harness:
+        failure = harness.call(os.getppid).failure
+        assert failure.message == "No block is left, and no other comes (strategy: none)."
+
+
 def test_worker_init_reaches_the_functions(home):
     def look():
         return os.environ["FROM_INIT"]

@@ -99,6 +99,13 @@ def test_mpiexec_starts_ranks_where_they_belong(start, cluster, kind):
     check_placement(start(str(cluster.mpi[kind].bin), mpi_launcher="mpiexec"))
 
 
+@pytest.mark.parametrize("kind", ["openmpi", "mpich"])
+def test_the_prefix_of_another_launcher_is_spelled_as_that_one_wants_it(start, cluster, kind):
+    engine = start(str(cluster.mpi[kind].bin), mpi_launcher="srun")
+    task = engine.submit(shell, "$PARSL_MPIEXEC_PREFIX hostname", num_nodes=2)
+    assert len(nodes_of(engine.value(task))) == 2
+
+
 def test_two_tasks_at_once_on_nodes_of_their_own(start):
     engine = start()
     command = "$PARSL_MPI_PREFIX sh -c 'hostname; date +%s.%N; sleep 1; date +%s.%N'"

@@ -10,6 +10,7 @@ from mep.endpoint.engines.scheduler_settings import (
     MaxBlocks,
     ProviderSettings,
     Walltime,
+    check_walltime,
     walltime_seconds,
 )
 from mep.endpoint.engines.section import Word
@@ -70,6 +71,9 @@ class AWSProviderSettings(ProviderSettings, frozen=True, kw_only=True):
     linger: Annotated[bool, Meta(description="Leave instances when the command ends.")] = False
     launcher: Launcher = SingleNodeLauncherSettings()
 
+    def __post_init__(self) -> None:
+        check_walltime(self.walltime)
+
     @property
     def walltime_s(self) -> float:
         """What a block is granted, in seconds."""
@@ -106,3 +110,9 @@ class GoogleCloudProviderSettings(ProviderSettings, frozen=True, kw_only=True):
     instance_type: Annotated[Word, Meta(description="Type of the instances.")] = "n1-standard-1"
     max_blocks: MaxBlocks = 10
     launcher: Launcher = SingleNodeLauncherSettings()
+
+    def __post_init__(self) -> None:
+        if self.worker_init.strip():
+            raise ValueError(
+                "Parsl's GoogleCloudProvider runs no worker_init: put into the image what it does"
+            )

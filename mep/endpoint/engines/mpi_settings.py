@@ -3,10 +3,11 @@
 from typing import Any, Final, Literal
 
 from mep.endpoint.engines.launcher_settings import ONE_NODE
+from mep.endpoint.interchange.backlog import MOST_PASSES
 from mep.endpoint.interchange.packing import MAX_PASSES
 from mep.wire.settings import SettingsError
 
-__all__ = ["MAX_PASSES", "Launcher", "check"]
+__all__ = ["MAX_PASSES", "MOST_PASSES", "Launcher", "check"]
 
 Launcher = Literal["srun", "mpiexec", "aprun", "flux"]
 
@@ -42,7 +43,7 @@ def check(settings: Any) -> None:
         raise SettingsError(
             f"engine.provider.launcher.type {launcher.name()!r} would start a node pool on every "
             "node, but a GlobusMPIEngine has one for each block, and MPI's own launcher does the "
-            "rest (mpi_launcher): use SimpleLauncher, or leave the launcher out"
+            "rest (mpi_launcher): set launcher to {type: SimpleLauncher}"
         )
 
 

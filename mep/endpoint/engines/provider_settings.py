@@ -81,6 +81,12 @@ GONE: Final = {
     "FluxProvider": "does not exist, as Parsl has none: use LocalProvider, or a batch system's "
     "provider",
 }
+_ONE_MACHINE: Final = {
+    "LocalProvider": "the LocalProvider's machine is one node",
+    "KubernetesProvider": "a block of the KubernetesProvider is one pod",
+    "AzureProvider": "a block of the AzureProvider is one virtual machine",
+    "GoogleCloudProvider": "a block of the GoogleCloudProvider is one instance",
+}
 LOCAL_LAUNCHERS: Final = ("SingleNodeLauncher", "SimpleLauncher")
 
 
@@ -181,10 +187,10 @@ def check_nodes(settings: AnyProvider, nodes: int, where: str) -> None:
     Raises:
         SettingsError: it cannot.
     """
-    if nodes != 1 and isinstance(settings, LocalProviderSettings):
+    what = _ONE_MACHINE.get(settings.name())
+    if nodes != 1 and what is not None:
         raise SettingsError(
-            f"{where}.nodes_per_block is {nodes}, but the LocalProvider's machine is one node: "
-            "set it to 1 or remove it"
+            f"{where}.nodes_per_block is {nodes}, but {what}: set it to 1 or remove it"
         )
 
 

@@ -76,15 +76,22 @@ def read(specification: bytes, longest_s: float | None = None) -> Request | None
 
 
 def number(asked: dict[str, Any], name: str, default: float) -> float:
-    """A member that is a number.
+    """A member that is a number; of every engine.
 
     Raises:
         ResourcesError: it is none.
     """
-    value = asked.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ResourcesError(f"{ACCEPTED}. Its {name} is no number.")
-    return value
+    value = asked.get(name)
+    if value is None:
+        return default
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    except OverflowError:
+        value = "one of hundreds of digits"
+    raise ResourcesError(
+        f"{name} of the resource_specification must be a number, not {str(value)[:60]!r}."
+    )
 
 
 def walltime(asked: dict[str, Any], longest_s: float | None) -> float | None:
@@ -97,7 +104,10 @@ def walltime(asked: dict[str, Any], longest_s: float | None) -> float | None:
         return None
     walltime_s = number(asked, "walltime", 0.0)
     if walltime_s <= 0:
-        raise ResourcesError(f"{ACCEPTED}. Its walltime is not above 0.")
+        raise ResourcesError(
+            "walltime of the resource_specification must be more than 0 seconds, not "
+            f"{walltime_s:g}."
+        )
     if longest_s is not None and walltime_s > longest_s:
         raise ResourcesError(
             f"The task needs {walltime_s:g} seconds (its walltime), and the endpoint's blocks are "

@@ -75,8 +75,7 @@ class BatchSettings(ProviderSettings, frozen=True):
     launcher: Launcher = SingleNodeLauncherSettings()
 
     def __post_init__(self) -> None:
-        if self.walltime_s < 60:
-            raise ValueError("walltime must be one minute at least")
+        check_walltime(self.walltime)
 
     @property
     def walltime_s(self) -> float:
@@ -97,6 +96,16 @@ def walltime_seconds(written: str | int) -> float:
         raise ValueError(f"walltime {written!r} is not of the form HH:MM:SS")
     hours, minutes, seconds = map(int, match.groups())
     return float(hours * 3600 + minutes * 60 + seconds)
+
+
+def check_walltime(written: str | int) -> None:
+    """See whether blocks can have it.
+
+    Raises:
+        ValueError: it is no walltime, or too short a one.
+    """
+    if walltime_seconds(written) < 60:
+        raise ValueError("walltime must be one minute at least")
 
 
 def walltime_text(seconds: float) -> str:

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from mep.endpoint.engines import mpi_settings, network_settings
 from mep.endpoint.engines.container_settings import check_container
-from mep.endpoint.engines.mpi_settings import MAX_PASSES, Launcher
+from mep.endpoint.engines.mpi_settings import MAX_PASSES, MOST_PASSES, Launcher
 from mep.endpoint.engines.provider_settings import (
     AnyProvider,
     LocalProviderSettings,
@@ -100,7 +100,7 @@ class ComputeEngineSettings(_Common, frozen=True):
         ),
     ] = "~/.mep/runtime"
     nodes_per_block: Annotated[
-        int | None, Meta(description="As in the provider; one of the two places suffices.")
+        Count | None, Meta(description="As in the provider; one of the two places suffices.")
     ] = None
     prefetch_capacity: Annotated[
         Blocks | None,
@@ -243,10 +243,12 @@ class MPIEngineSettings(ComputeEngineSettings, frozen=True):
         Count | None, Meta(description="Tasks of a block at once; one for each node if not given.")
     ] = None
     max_passes: Annotated[
-        Blocks,
+        int,
         Meta(
+            ge=0,
+            le=MOST_PASSES,
             description="How often tasks that came later may begin before a task because they fit "
-            "where it does not; after that nodes are kept for it."
+            "where it does not; after that nodes are kept for it.",
         ),
     ] = MAX_PASSES
 

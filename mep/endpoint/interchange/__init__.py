@@ -4,6 +4,7 @@
 :mod:`mep.endpoint.interchange.events`     what the ledger is told, and what it asks for
 :mod:`mep.endpoint.interchange.ledger`     every task's state; events in, instructions out; pure
 :mod:`mep.endpoint.interchange.request`    what a task asks for
+:mod:`mep.endpoint.interchange.too_much`   and whether a new block has that; pure
 :mod:`mep.endpoint.interchange.dispatch`   the seam: waiting tasks and the room of pools
 :mod:`mep.endpoint.interchange.slots`      the same where a task takes one worker; pure
 :mod:`mep.endpoint.interchange.packing`    the same where a task takes whole nodes; pure

@@ -19,7 +19,9 @@ _END: Final = (math.inf, sys.maxsize, 0)
 """Behind all tasks."""
 _TIDY: Final = 256
 """Placements that are looked back upon, until it is asked whom they concern."""
-_REMEMBERED: Final = 4096
+MOST_PASSES: Final = 2000
+"""A greater bound would be none, because of what follows."""
+_REMEMBERED: Final = 2 * MOST_PASSES + 96
 """Placements that :class:`Passes` looks back upon."""
 
 

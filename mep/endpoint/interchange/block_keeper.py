@@ -90,6 +90,7 @@ class BlockKeeper:
         self._held = held
         self._loop = loop
         self._late: dict[str, Ended] = {}
+        self._last: Ended | None = None
         self._idle_since: dict[str, float] = {}
         self._changed = True
         self._detail: dict[str, Any] = {}
@@ -98,6 +99,8 @@ class BlockKeeper:
         """Start the blocks that demand asks for."""
         if self._ledger.closing:
             return
+        if self._blocks.over and self._ledger.waiting:
+            self._fail_waiting("No block is left, and no other comes (strategy: none)", self._last)
         now = time.monotonic()
         for block_id in self._blocks.wanted(*self._ledger.demand, now):
             self._start_block(block_id)
@@ -260,6 +263,7 @@ class BlockKeeper:
             self._bury(Ended(block_id, f"could not be started: {error}", "", exact=True))
 
     def _bury(self, ended: Ended) -> None:
+        self._last = ended
         was_up = self._blocks.has_been_up(ended.block_id)
         self._blocks.ended(ended.block_id, time.monotonic())
         self._timers.clear(f"rest:{ended.block_id}")
@@ -277,7 +281,8 @@ class BlockKeeper:
         self._loop.forget(ended.block_id)
         if not was_up and not self._ledger.closing:
             log.warning("the node pool of block %s %s: %s", ended.block_id, ended.how, ended.stderr)
-            self._give_up(ended)
+            if self._blocks.given_up and not self._blocks.up:
+                self._fail_waiting("No node pool came up", ended)
 
     def _lose(
         self,
@@ -298,12 +303,10 @@ class BlockKeeper:
         self._timers.clear(f"drain:{pool_id}")
         self._timers.clear(f"words:{pool_id}")
 
-    def _give_up(self, ended: Ended) -> None:
-        if not self._blocks.given_up or self._blocks.up:
-            return
-        message = f"No node pool came up; the last one {ended.how}."
-        if ended.stderr:
-            message += f" It wrote: {ended.stderr}"
+    def _fail_waiting(self, why: str, last: Ended | None) -> None:
+        message = f"{why}; the last one {last.how}." if last else f"{why}."
+        if last and last.stderr:
+            message += f" It wrote: {last.stderr}"
         message = message[: limits.USER_MESSAGE]
         self._loop.carry_out(self._ledger.fail_waiting(codes.ENGINE_FAILED, message, time.time()))
 

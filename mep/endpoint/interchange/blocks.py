@@ -41,6 +41,7 @@ class Blocks:
         self._workers = workers
         self._count = first
         self._starting: set[str] = set()
+        self._adopted: set[str] = set()
         self._up: dict[str, int] = {}
         self._leaving: set[str] = set()
         self._failures = 0
@@ -62,13 +63,23 @@ class Blocks:
         """Whether too many have failed in a row."""
         return self._failures >= FAILURES
 
+    @property
+    def over(self) -> bool:
+        """Whether none is left and none will come: those that do not scale are started once."""
+        return not self._bounds.scales and not self.all
+
     def has_been_up(self, block_id: str) -> bool:
         """Whether a node pool of it has ever said hello, or nobody waits for one any more."""
         return block_id not in self._starting
 
+    def is_new(self, block_id: str) -> bool:
+        """Whether this process has started it, and no node pool of it has been up yet."""
+        return block_id in self._starting - self._adopted
+
     def adopt(self, block_id: str) -> None:
         """An earlier process has started it."""
         self._starting.add(block_id)
+        self._adopted.add(block_id)
 
     def first(self) -> list[str]:
         """The blocks to start at once."""

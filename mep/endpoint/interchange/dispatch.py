@@ -53,7 +53,9 @@ class Dispatcher(Protocol[W]):
         """Take out all that waits."""
 
     def demand(self, waiting: int, placed: int) -> tuple[int, int]:
-        """What so many waiting and placed tasks, all that there are, need.
+        """What so many waiting and placed tasks, all that there are, need of blocks that serve on.
+
+        Those that end what they run in pools which get nothing more need nothing.
 
         In workers, or in nodes where tasks have whole ones.
         """

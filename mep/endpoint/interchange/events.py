@@ -53,6 +53,8 @@ class PoolUp(Struct, frozen=True):
     """Tasks that it has from an earlier process, or their results."""
     placed: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The nodes that some of these have."""
+    new: bool = False
+    """Whether it is the first of a block that has just begun: no other will ever have more."""
 
 
 class Started(Struct, frozen=True):

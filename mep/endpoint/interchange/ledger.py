@@ -41,6 +41,7 @@ from mep.endpoint.interchange.events import (
     Unplaced,
 )
 from mep.endpoint.interchange.request import NOTHING_ASKED, Request
+from mep.endpoint.interchange.too_much import too_much
 from mep.wire import codes
 from mep.wire.tasks import Failure, Function, Outcome, Result, StateChange, Task
 
@@ -339,7 +340,20 @@ class Ledger:
             self._dispatcher.adopt(up.pool_id, entry)
         unwanted = [task_id for task_id in up.holds if task_id not in pool.entries]
         instructions: list[Instruction] = [CancelAt(up.pool_id, unwanted)] if unwanted else []
-        return instructions + self._again(missing, now)
+        instructions += self._again(missing, now)
+        return instructions + (self._end_hopeless(up, now) if up.new else [])
+
+    def _end_hopeless(self, up: PoolUp, now: float) -> list[Instruction]:
+        """Those that wait for more than any block will ever have."""
+        asking = [
+            entry
+            for entry in self._entries.values()
+            if not entry.pool_id and entry.request is not NOTHING_ASKED
+        ]
+        found = [(entry, too_much(entry.request, up, now)) for entry in asking]
+        refused = [(entry, _failed(codes.RESOURCES_REFUSED, why)) for entry, why in found if why]
+        ended = [self._end(entry, how, now) for entry, how in refused]
+        return [Report(ended)] if ended else []
 
     def _await_over(self, block_id: str | None, now: float) -> list[Instruction]:
         over = [p for p in self._awaited if block_id in (None, p.partition(".")[0])]

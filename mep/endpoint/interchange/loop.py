@@ -309,6 +309,7 @@ class Interchange:
             ends_at=info.ends_at,
             holds=info.holds,
             placed=info.placed,
+            new=self._blocks.is_new(info.block_id),
         )
         self._feed(up)
         self._keeper.joined(pool_id, now)

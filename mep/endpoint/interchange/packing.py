@@ -76,8 +76,10 @@ class Packing(Generic[W]):
         return self._backlog.clear()
 
     def demand(self, waiting: int, placed: int) -> tuple[int, int]:
-        """In nodes."""
-        rooms = self._rooms.values()
+        """In nodes; those that no task which waits can have are as good as none."""
+        rooms = [room for room in self._rooms.values() if not room.closed]
+        if self._waiting and self._settled:
+            return self._waiting, sum(room.size for room in rooms)
         return self._waiting, sum(max(room.busy, room.tasks * self._least) for room in rooms)
 
     def join(self, pool: PoolUp) -> None:

@@ -42,6 +42,11 @@ class Room(Generic[W]):
         """The task that the nodes which come free are kept for."""
 
     @property
+    def size(self) -> int:
+        """All of its nodes."""
+        return len(self._names)
+
+    @property
     def free(self) -> int:
         """Nodes that nobody has."""
         return len(self._free)

@@ -70,6 +70,7 @@ class Scheduler:
         self._idle: OrderedDict[str, None] = OrderedDict()
         self._spare: OrderedDict[str, None] = OrderedDict()
         self._stocked: set[str] = set()
+        self._holding: set[str] = set()
         self.workers = 0
 
     def join(self, pool_id: str, workers: int, credit: int, ends_at: float | None = None) -> None:
@@ -85,15 +86,30 @@ class Scheduler:
         self._idle.pop(pool_id, None)
         self._spare.pop(pool_id, None)
         self._stocked.discard(pool_id)
+        self._holding.discard(pool_id)
+
+    @property
+    def leaving(self) -> int:
+        """Tasks at pools that get nothing more."""
+        return sum(self._pools[pool_id].held for pool_id in self._holding)
+
+    @property
+    def open_workers(self) -> int:
+        """Of the pools that may get more."""
+        return self.workers - sum(self._pools[pool_id].workers for pool_id in self._holding)
 
     def hold(self, pool_id: str) -> None:
         """Give this pool nothing more."""
         self._pools[pool_id].holding = True
+        self._holding.add(pool_id)
         self._file(pool_id)
 
-    def take(self, size: int = 0) -> str | None:
-        """Reserve a slot for one task of so many bytes, and name its pool; None: all are full."""
-        ring = self._idle or self._spare
+    def take(self, size: int = 0, *, ahead: bool = True) -> str | None:
+        """Reserve a slot for one task of so many bytes, and name its pool; None: all are full.
+
+        Not `ahead`: a free worker, or none.
+        """
+        ring = self._idle or (self._spare if ahead else None)
         if not ring:
             return None
         pool_id = next(iter(ring))
@@ -117,6 +133,10 @@ class Scheduler:
                 self._file(pool_id)
                 return pool_id
         return None
+
+    def lives_until(self, end: float) -> bool:
+        """Whether a pool that takes tasks lives until then; looks at all of them."""
+        return any(pool.ends_at >= end for pool in self._pools.values() if not pool.holding)
 
     def free(self, pool_id: str, tasks: int) -> None:
         """So many tasks of this pool have ended or come back."""

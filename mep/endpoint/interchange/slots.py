@@ -24,6 +24,8 @@ class Slots(Generic[W]):
         self._timed: deque[W] = deque()
         """Tasks that have said how long they take, and that no pool had the time for."""
         self._try_timed = False
+        self._owed = False
+        """One of these would fit a pool as soon as that has a free worker."""
         self.leave = self._scheduler.leave
         self.hold = self._scheduler.hold
         self.learn = self._scheduler.learn
@@ -53,7 +55,10 @@ class Slots(Generic[W]):
         return [item for item in (*timed, *self._waiting.clear()) if not item.removed]
 
     def demand(self, waiting: int, placed: int) -> tuple[int, int]:
-        """A worker each."""
+        """A worker each; where no pool lives for long enough, their workers are as good as none."""
+        placed -= self._scheduler.leaving
+        if waiting and not self._owed and any(not item.removed for item in self._timed):
+            placed = max(placed, self._scheduler.open_workers)
         return waiting, placed
 
     def join(self, pool: PoolUp) -> None:
@@ -68,7 +73,8 @@ class Slots(Generic[W]):
     def next(self, now: float) -> Placing[W] | None:
         """The task whose turn it is, and a free slot for it.
 
-        One that says how long it takes waits for a pool that lives as long, and holds up no other.
+        One that says how long it takes waits for a free worker of a pool that lives as long. It
+        holds up no other; but none goes ahead of it to where workers are busy, so that one will be.
         """
         if self._try_timed and (placing := self._next_timed(now)) is not None:
             return placing
@@ -82,8 +88,9 @@ class Slots(Generic[W]):
                 if pool_id is not None:
                     return item, pool_id, None
                 self._timed.append(item)
+                self._owe(now + item.request.walltime_s)
                 continue
-            pool_id = self._scheduler.take(len(item.task.payload))
+            pool_id = self._scheduler.take(len(item.task.payload), ahead=not self._owed)
             if pool_id is None:
                 return None
             self._waiting.pop()
@@ -104,8 +111,13 @@ class Slots(Generic[W]):
                 return item, pool_id, None
             else:
                 shortest = needed
-        self._try_timed = False
+        self._try_timed = self._owed = False
+        self._owe(now + shortest)
         return None
+
+    def _owe(self, end: float) -> None:
+        """A task that needs a pool until then waits; infinite: none does."""
+        self._owed = self._owed or (end < math.inf and self._scheduler.lives_until(end))
 
     def free(self, pool_id: str, items: Sequence[W]) -> None:
         """Their slots are free."""

@@ -35,6 +35,12 @@ _BEFORE: Final = {
 """A job that lost a node is not run again by the scheduler: the interchange asks for another."""
 
 
+_ONE_POOL_A_STEP: Final = {
+    "SrunMPILauncher": "--ntasks=1 --cpus-per-task=$SLURM_CPUS_ON_NODE",
+}
+"""A step would have as many tasks as the job has nodes, all of them on one node."""
+
+
 class SchedulerError(Exception):
     """The scheduler has refused, or has not answered; the message is in its own words."""
 
@@ -278,4 +284,7 @@ def _launcher(settings: Any, pools: int) -> Any:
         return kind.__call__(self, command, tasks, min(nodes, pools), script_dir)
 
     launcher = type(kind.__name__, (kind,), {"__call__": call})
-    return launcher(**{name: getattr(settings, name) for name in settings.__struct_fields__})
+    keywords = {name: getattr(settings, name) for name in settings.__struct_fields__}
+    if settings.name() in _ONE_POOL_A_STEP:
+        keywords["overrides"] = f"{_ONE_POOL_A_STEP[settings.name()]} {settings.overrides}"
+    return launcher(**keywords)

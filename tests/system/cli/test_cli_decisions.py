@@ -240,6 +240,26 @@ def test_a_template_with_a_mistake(mep, etc):
     assert "CONFIG_REFUSED" in mep.try_("render", "test").stderr
 
 
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        ("{provider: {type: SlurmProvidr}}", "did you mean 'SlurmProvider'"),
+        ("{provider: {type: SlurmProvider, partion: cpu}}", "did you mean 'partition'"),
+        ("{type: GlobusMPIEngine, cores_per_worker: 2}", "not for a GlobusMPIEngine"),
+        (
+            "{provider: {type: AWSProvider, image_id: i, key_name: k}}",
+            "needs the Python package boto3",
+        ),
+    ],
+)
+def test_an_engine_that_no_user_endpoint_could_have_is_refused(mep, etc, engine, words):
+    (etc / "user_config_template.yaml.j2").write_text(f"engine: {engine}\n")
+    done = mep.try_("render", "test")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "CONFIG_REFUSED" in done.stderr
+    assert words in done.stderr
+
+
 def test_root_is_given_up_before_a_template_is_rendered(mep, etc):
     """A template that root alone could include is not included."""
     secret = etc / "secret.txt"

@@ -9,6 +9,7 @@ from packing_simulator import block, waiter
 
 from mep.endpoint.engines import mpi_resources, settings
 from mep.endpoint.engines.resources import ResourcesError
+from mep.endpoint.interchange.backlog import MOST_PASSES
 from mep.endpoint.interchange.packing import Packing
 from mep.endpoint.interchange.request import Request
 from mep.wire.settings import SettingsError
@@ -36,6 +37,11 @@ def test_the_count_that_is_missing_follows_from_the_others(text, nodes, ranks):
     assert request == Request(num_nodes=nodes, ranks_per_node=ranks)
 
 
+def test_no_number_of_a_task_is_too_great_for_the_clock():
+    with pytest.raises(ResourcesError, match="walltime of the resource_specification"):
+        mpi_resources.read(b'{"walltime": %s}' % (b"9" * 400), 4)
+
+
 def test_all_of_a_specification():
     text = b'{"num_nodes": 2, "launcher_options": "-v --x=1", "priority": 3, "walltime": 60}'
     assert mpi_resources.read(text, 4) == Request(3, 60, 2, 1, "-v --x=1")
@@ -59,6 +65,8 @@ def test_all_of_a_specification():
         (b'{"launcher_options": "-x \'a b\'"}', "'a b'"),
         (b'{"launcher_options": "-x $(id)"}', "special characters"),
         (b'{"walltime": 1000}', "granted 600 seconds"),
+        (b'{"walltime": -1}', "walltime of the resource_specification must be more than 0"),
+        (b'{"priority": "high"}', "priority of the resource_specification must be a number, not"),
         (b"[]x", "cannot be read"),
         (b"[1]", "must be a mapping"),
     ],
@@ -76,7 +84,9 @@ def test_what_cannot_run_is_refused_with_the_reason(text, part):
         ({"prefetch_capacity": 1}, "no task waits at a block"),
         ({"cores_per_worker": 2.0}, "all cores of its nodes"),
         ({"max_workers_per_block": 5}, "4 nodes of a block"),
-        ({"mpi_launcher": "mpirun"}, "mpi_launcher"),
+        ({"max_passes": MOST_PASSES + 1}, "<= 2000"),
+        ({"mpi_launcher": "mpirun"}, "known here: srun, mpiexec, aprun, flux"),
+        ({"provider": {"type": "TorqueProvider"}}, "set launcher to {type: SimpleLauncher}"),
         (
             {
                 "nodes_per_block": None,
@@ -86,7 +96,7 @@ def test_what_cannot_run_is_refused_with_the_reason(text, part):
                     "launcher": {"type": "SrunLauncher"},
                 },
             },
-            "use SimpleLauncher",
+            "set launcher to {type: SimpleLauncher}",
         ),
     ],
 )
@@ -116,7 +126,7 @@ def test_every_launcher_has_its_own_spelling():
     assert launchers.mpiexec(SHAPE, OPEN_MPI)[:5] == ["mpiexec", "-n", "8", "--host", "n1:4,n2:4"]
     hydra = ["mpiexec", "-n", "8", "-ppn", "4", "-hosts", "n1,n2"]
     assert launchers.mpiexec(SHAPE, HYDRA) == hydra
-    assert launchers.aprun(SHAPE) == ["aprun", "-n", "8", "-N", "4", "-node-list", "n1,n2"]
+    assert launchers.aprun(SHAPE) == ["aprun", "-n", "8", "-N", "4", "-L", "n1,n2"]
     assert launchers.flux(SHAPE)[:4] == ["flux", "run", "--nodes=2", "--ntasks=8"]
     srun = launchers.srun(SHAPE)
     assert srun[0] == "srun"

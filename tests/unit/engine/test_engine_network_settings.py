@@ -38,7 +38,7 @@ def test_ports():
         ({"worker_port_range": [5000]}, "as [54000, 55000]"),
         ({"worker_port_range": [5000, 5000]}, "engine.worker_port_range"),
         ({"interchange_port_range": [5001, 5000]}, "engine.interchange_port_range"),
-        ({"transport": "udp"}, "$.transport"),
+        ({"transport": "udp"}, "known here: ipc, tcp"),
         ({"address": "tcp://*:5000"}, "neither a host name nor an IP address"),
         ({"loopback_address": ""}, "engine.loopback_address"),
         ({"address": {"type": "address_by_interfac"}}, "did you mean 'address_by_interface'"),

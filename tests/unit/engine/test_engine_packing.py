@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from packing_simulator import Mix, block, simulate, waiter
 
+from mep.endpoint.interchange.backlog import MOST_PASSES
 from mep.endpoint.interchange.packing import MAX_PASSES, Packing, filling
 
 MIXES = [Mix.drawn(seed) for seed in range(40)]
@@ -117,6 +118,21 @@ def test_nodes_are_kept_for_a_task_that_was_passed_over_too_often():
     assert placed(packing) == {}
 
 
+def test_the_greatest_bound_is_kept_too():
+    packing = packing_of(block("p", 2), max_passes=MOST_PASSES, nodes=2)
+    (busy,) = add(packing, waiter("busy", 1))
+    placed(packing)
+    add(packing, waiter("wide", 2))
+    for number in range(MOST_PASSES):
+        (small,) = add(packing, waiter(f"s{number}", 1))
+        assert placed(packing)
+        packing.free("p", [small])
+    add(packing, waiter("one too many", 1))
+    assert placed(packing) == {}
+    packing.free("p", [busy])
+    assert set(placed(packing)) == {"wide"}
+
+
 def test_only_what_is_shown_to_end_in_time_goes_into_kept_nodes():
     packing = packing_of(block("p", 4), max_passes=0)
     (running,) = add(packing, waiter("running", 2, walltime_s=10))
@@ -185,6 +201,24 @@ def test_demand_is_in_nodes_and_counts_workers_where_they_are_scarcer():
     assert packing.demand(2, 0) == (10, 0)
     placed(packing)
     assert packing.demand(0, 2) == (0, 8)
+
+
+def test_nodes_that_no_waiting_task_can_have_meet_no_demand():
+    packing = packing_of(block("p", 4), block("q", 4))
+    add(packing, waiter("a", 2), waiter("b", 3))
+    placed(packing)
+    assert packing.demand(0, 2) == (0, 5)
+    add(packing, waiter("wide", 3))
+    assert placed(packing) == {}
+    assert packing.demand(1, 2) == (3, 8)
+
+
+def test_what_runs_on_a_block_that_gets_nothing_more_is_no_demand():
+    packing = packing_of(block("p", 4))
+    add(packing, waiter("a", 2))
+    placed(packing)
+    packing.hold("p")
+    assert packing.demand(0, 1) == (0, 0)
 
 
 def test_clearing_takes_what_nodes_are_kept_for_too():

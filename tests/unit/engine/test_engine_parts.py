@@ -174,6 +174,10 @@ def test_blocks_that_do_not_scale():
     blocks.came_up("0", 1)
     assert blocks.wanted(9, 0, 0.0) == []
     assert not blocks.may_shrink()
+    blocks.ended("0", 0.0)
+    assert not blocks.over
+    blocks.ended("1", 0.0)
+    assert blocks.over
 
 
 def test_blocks_of_an_earlier_process_count():

@@ -78,6 +78,12 @@ def test_every_setting_is_described():
             assert described, (kind, field.name)
 
 
+AWS = {"type": "AWSProvider", "image_id": "ami-1", "key_name": "k"}
+GOOGLE = {"type": "GoogleCloudProvider"} | dict.fromkeys(
+    ("project_id", "key_file", "region", "os_project", "os_family"), "x"
+)
+
+
 def slurm(**settings):
     return {"type": "SlurmProvider", **settings}
 
@@ -157,11 +163,29 @@ def test_a_launcher_for_one_node_starts_one_pool():
         (slurm(regex_job_id=r"(\d+)"), "no group named id"),
         ({"type": "LSFProvider", "request_by_nodes": False}, "both cores_per_block"),
         ({"type": "KubernetesProvider"}, "required field `image`"),
+        ({**AWS, "walltime": "1h"}, "HH:MM:SS"),
+        ({**GOOGLE, "worker_init": "module load x"}, "runs no worker_init"),
     ],
 )
 def test_what_is_refused(section, words):
     with pytest.raises(SettingsError) as refused:
         read_provider(section)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"provider": {"type": "KubernetesProvider", "image": "i", "nodes_per_block": 2}}, "pod"),
+        ({"nodes_per_block": 2, "provider": GOOGLE}, "one instance"),
+        ({"nodes_per_block": 0, "provider": slurm()}, ">= 1"),
+        ({"job_status_kwargs": {"max_idle_time": 1}}, "did you mean 'max_idletime'"),
+        ({"strategy": "simpel"}, "known here: simple, htex_auto_scale, none"),
+    ],
+)
+def test_what_an_engine_cannot_have(section, words):
+    with pytest.raises(SettingsError) as refused:
+        read(section)
     assert words in str(refused.value)
 
 
@@ -224,7 +248,7 @@ def test_no_argument_of_a_launcher_begins_a_command(overrides):
 
 
 def test_what_is_not_installed_is_named():
-    settings = read_provider({"type": "AWSProvider", "image_id": "ami-1", "key_name": "k"})
+    settings = read_provider(AWS)
     with pytest.raises(SettingsError, match="needs the Python package boto3"):
         check_packages(settings)
     check_packages(LocalProviderSettings())

@@ -22,8 +22,6 @@ def test_a_priority(text, priority):
     [
         (b'{"num_nodes": 2}', "This one has num_nodes: leave the rest out"),
         (b'{"priority": 1, "ranks_per_node": 2, "cores": 1}', "cores, ranks_per_node"),
-        (b'{"priority": "high"}', "no number"),
-        (b'{"priority": true}', "no number"),
         (b'{"priority": NaN}', "cannot be read"),
         (b"[1]", "as a mapping"),
         (b"3", "as a mapping"),
@@ -37,6 +35,12 @@ def test_anything_else_is_refused_with_what_is_accepted(specification, part):
         read(specification)
     assert part in str(caught.value)
     assert "priority, a number (lower runs first" in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [b'"high"', b"true", b"[1]"])
+def test_a_priority_that_is_no_number_is_named(given):
+    with pytest.raises(ResourcesError, match="priority of the resource_specification must be a nu"):
+        read(b'{"priority": %s}' % given)
 
 
 def test_tasks_are_sorted_out():

@@ -1,5 +1,7 @@
 """ShellFunction and MPIFunction: how they look, and how they travel."""
 
+from pathlib import Path
+
 import pytest
 from mep_sdk import MPIFunction, ShellFunction, ShellResult
 from mep_sdk.functions import known
@@ -38,6 +40,19 @@ def test_all_settings_travel(tmp_path):
     assert (tmp_path / "e").read_text() == "err\n"
 
 
+class Half(float):
+    """As numpy's numbers: what it prints is no literal."""
+
+    def __repr__(self):
+        return "Half(0.5)"
+
+
+def test_paths_and_numbers_of_other_kinds_travel_too(tmp_path):
+    function = ShellFunction("sleep 60", stdout=Path("o"), run_dir=tmp_path, walltime=Half(0.5))
+    assert called(Serializer().function(function)).returncode == 124
+    assert (tmp_path / "o").exists()
+
+
 def test_it_travels_as_source_which_any_python_reads():
     body = Serializer().function(ShellFunction("echo x"))
     assert payload.unpack(body)[0].startswith("st\nShellFunction:def ShellFunction(**arguments):")
@@ -73,7 +88,10 @@ def test_printing_says_what_it_is():
     [
         ({"cmd": " "}, "says what to run"),
         ({"cmd": "x", "walltime": -1}, "walltime is -1"),
+        ({"cmd": "x", "walltime": "60"}, "walltime is '60'; it must be a number"),
+        ({"cmd": "x", "walltime": float("inf")}, "walltime is inf"),
         ({"cmd": "x", "snippet_lines": -1}, "snippet_lines is -1"),
+        ({"cmd": "x", "snippet_lines": 1.5}, "snippet_lines is 1.5; it must be a whole number"),
         ({"cmd": "x", "name": "a b"}, "Python identifier"),
         ({"cmd": "x", "name": "class"}, "Python identifier"),
     ],

@@ -146,6 +146,13 @@ def test_the_launcher_of_the_nodes(monkeypatch):
     assert own.stdout == "launched app 1\nlaunched two\n"
 
 
+@pytest.mark.parametrize("before", ["\n", "\n  # what it is for\n\n\t", "  "])
+def test_the_launcher_starts_the_first_line_that_says_something(monkeypatch, before):
+    monkeypatch.setenv("PARSL_MPI_PREFIX", "echo launched")
+    result = run(before + "hostname\necho done # once\n", {}, mpi=True)
+    assert result.stdout == "launched hostname\ndone\n"
+
+
 def test_stdin_is_empty():
     assert run("cat", {}).returncode == 0
 
