@@ -133,7 +133,7 @@ def postgres() -> Iterator["Server"]:
 
     if reason := missing():
         pytest.skip(reason)
-    with Server() as server:
+    with Server(fsync=False) as server:  # the machine goes on
         yield server
 
 
