@@ -362,9 +362,9 @@ class FakeSdk:
                 self.states.extend(changes)
         self._news.set()
 
-    async def until(self, condition: Callable[[], bool]) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = BOUND_S) -> None:
         """Wait until a message made `condition` true."""
-        async with asyncio.timeout(BOUND_S):
+        async with asyncio.timeout(seconds):
             while not condition():
                 self._news.clear()
                 await self._news.wait()

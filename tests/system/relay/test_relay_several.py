@@ -15,6 +15,7 @@ from relay_pair import Pair
 from mep.wire import to_manager
 
 TASKS = 4000
+WITHIN_S = 150
 
 Damage = Callable[[Pair, str, FakeSdk], Awaitable[None]]
 
@@ -39,7 +40,7 @@ async def flow(pair: Pair, damage: Damage) -> None:
         endpoint = FakeEndpoint(url, start.user_endpoint_id, manager.token(start))
         async with kept(endpoint.link):
             await damage(pair, endpoint_id, sdk)
-            await sdk.until(lambda: len(sdk.results) >= TASKS)
+            await sdk.until(lambda: len(sdk.results) >= TASKS, WITHIN_S)
             await asyncio.to_thread(submitter.join, BOUND_S)
             assert len(submitter.payloads) == TASKS
             await check(alice, submitter, endpoint, sdk, group)
@@ -48,7 +49,7 @@ async def flow(pair: Pair, damage: Damage) -> None:
 
 def run(job: Coroutine[Any, Any, None]) -> None:
     async def within() -> None:
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(WITHIN_S):
             await job
 
     asyncio.run(within())
@@ -57,7 +58,7 @@ def run(job: Coroutine[Any, Any, None]) -> None:
 def test_clients_go_on_when_a_process_is_killed(pair: Pair) -> None:
     async def kill_the_home_twice(pair: Pair, endpoint_id: str, sdk: FakeSdk) -> None:
         for moment in (TASKS // 4, TASKS // 2):
-            await sdk.until(lambda moment=moment: len(sdk.results) >= moment)
+            await sdk.until(lambda moment=moment: len(sdk.results) >= moment, WITHIN_S)
             home = await asyncio.to_thread(pair.home, endpoint_id)
             pair.relays[home].kill()
             await asyncio.to_thread(pair.home, endpoint_id, but=home)
