@@ -11,6 +11,7 @@ import requests
 from relay_driver import BOUND_S, Api, FakeEndpoint, FakeManager, FakeSdk, kept, relay_cli
 from relay_load import Submitter, check
 from relay_pair import Pair
+from testbed import until
 
 from mep.wire import to_manager
 
@@ -75,7 +76,8 @@ def test_a_process_that_is_told_to_end_hands_its_endpoints_over(pair: Pair) -> N
         assert await asyncio.to_thread(pair.relays[home].stop) == 0
         await asyncio.to_thread(pair.home, endpoint_id, but=home)
         await asyncio.to_thread(pair.start_again, home)
-        assert f"relay process {number} has ended" in pair.relays[1 - home].log.read_text()
+        log, words = pair.relays[1 - home].log, f"relay process {number} has ended"
+        await asyncio.to_thread(until, lambda: words in log.read_text(), "the other's word")
 
     run(flow(pair, end_the_home))
 
