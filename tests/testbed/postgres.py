@@ -20,7 +20,7 @@ from testbed import until
 
 ACCOUNT = "postgres"
 _HOMES = Path("/usr/lib/postgresql")
-_BOUND_S = 60
+_BOUND_S = 120
 
 
 def missing() -> str | None:
