@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from testbed.postgres import Server
@@ -33,6 +34,10 @@ OWNER_MARK = "mep test account of process"
 FIRST_UID = 1000
 
 NewAccount = Callable[..., pwd.struct_passwd]
+
+# How long an example takes, or its making, says something of the machine alone.
+settings.register_profile("mep", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("mep")
 
 
 def pytest_configure() -> None:
@@ -128,7 +133,7 @@ def postgres() -> Iterator["Server"]:
 
     if reason := missing():
         pytest.skip(reason)
-    with Server() as server:
+    with Server(fsync=False) as server:  # the machine goes on
         yield server
 
 

@@ -16,7 +16,7 @@ from mep_sdk import Client, Executor
 
 BIN = Path(sys.executable).parent
 DOMAIN = "example.edu"
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 TEMPLATE = """\
 display_name: {{ label|default("test site") }}
@@ -81,7 +81,7 @@ def alive(pid: int) -> bool:
     """Whether the process runs (a zombie does not)."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter: between opening and reading
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
 
@@ -142,14 +142,14 @@ class Relay:
         """kill -9, and wait."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
         self._close()
 
     def stop(self) -> None:
         assert self.process is not None
         self.process.terminate()
         try:
-            self.process.wait(20)
+            self.process.wait(60)
         finally:
             self.process.kill()
             self._close()

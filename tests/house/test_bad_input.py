@@ -16,7 +16,7 @@ from mep_sdk.errors import MEPError
 
 pytestmark = pytest.mark.root
 
-SOON_S = 20.0
+SOON_S = 60.0
 """Far above the second or two that a refusal takes; a lost task would wait for ever."""
 
 

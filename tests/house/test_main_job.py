@@ -81,7 +81,7 @@ def endpoint_pid() -> int:
 
 def test_two_users_at_once(site: Any) -> None:
     with site.executor("alice") as a, site.executor("bob") as b:
-        seen = [f.result(30) for f in (a.submit(whoami), b.submit(whoami))]
+        seen = [f.result(60) for f in (a.submit(whoami), b.submit(whoami))]
     for user, report in zip(("alice", "bob"), seen, strict=True):
         account = pwd.getpwnam(site.accounts[user])
         assert report["name"] == account.pw_name
@@ -97,7 +97,7 @@ def test_files_belong_to_the_right_user(site: Any) -> None:
         account = pwd.getpwnam(site.accounts[user])
         target = Path(account.pw_dir) / f"made-{uuid.uuid4().hex}"
         with site.executor(user) as ex:
-            assert ex.submit(touch, str(target)).result(30) == account.pw_uid
+            assert ex.submit(touch, str(target)).result(60) == account.pw_uid
         assert target.stat().st_uid == account.pw_uid
         assert target.stat().st_mode & 0o077 == 0
 
@@ -105,7 +105,7 @@ def test_files_belong_to_the_right_user(site: Any) -> None:
 def test_nothing_is_inherited(site: Any) -> None:
     os.environ["MEP_TEST_CANARY"] = "must not be seen"
     with site.executor("alice") as ex:
-        report = ex.submit(inside).result(30)
+        report = ex.submit(inside).result(60)
     assert "MEP_TEST_CANARY" not in report["environment"]
     assert not [key for key in report["environment"] if "TOKEN" in key]
     assert not [name for name in report["descriptors"].values() if "memfd" in name]
@@ -119,16 +119,16 @@ def test_nothing_is_inherited(site: Any) -> None:
 def test_the_function_s_own_exception_comes_back(site: Any) -> None:
     with site.executor("alice") as ex:
         with pytest.raises(ZeroDivisionError) as caught:
-            ex.submit(div0).result(30)
+            ex.submit(div0).result(60)
     assert "return 42 / 0" in str(caught.value.__cause__)
 
 
 def test_same_options_same_process_other_options_another(site: Any) -> None:
     with site.executor("alice", user_endpoint_config={"tag": "one"}) as ex:
-        first = ex.submit(endpoint_pid).result(30)
-        again = ex.submit(endpoint_pid).result(30)
+        first = ex.submit(endpoint_pid).result(60)
+        again = ex.submit(endpoint_pid).result(60)
         ex.user_endpoint_config = {"tag": "two"}
-        other = ex.submit(endpoint_pid).result(30)
+        other = ex.submit(endpoint_pid).result(60)
     assert first == again
     assert other != first
 
@@ -137,7 +137,7 @@ def test_same_options_same_process_other_options_another(site: Any) -> None:
 def test_the_simple_engines_run_tasks_too(site: Any, engine: str) -> None:
     with site.executor("bob", user_endpoint_config={"engine": engine}) as ex:
         assert list(ex.map(pow, range(10), [2] * 10)) == [n**2 for n in range(10)]
-        assert ex.submit(whoami).result(30)["name"] == site.accounts["bob"]
+        assert ex.submit(whoami).result(60)["name"] == site.accounts["bob"]
 
 
 def test_many_tasks_in_any_order(site: Any) -> None:
@@ -150,12 +150,12 @@ def test_many_tasks_in_any_order(site: Any) -> None:
 def test_close_the_laptop_and_come_back(site: Any) -> None:
     with site.executor("alice") as ex:
         group = ex.task_group_id
-        assert ex.submit(hello, "a").result(30) == "Hello a"
+        assert ex.submit(hello, "a").result(60) == "Hello a"
         pending = ex.submit(hello, "b")
-        pending.result(30)
+        pending.result(60)
     again = Executor(site.endpoint_id, client=site.relay.client("alice"), task_group_id=group)
     with again:
-        results = sorted(f.result(30) for f in again.reload_tasks())
+        results = sorted(f.result(60) for f in again.reload_tasks())
     assert results == ["Hello a", "Hello b"]
 
 
@@ -165,9 +165,9 @@ def test_registered_functions(site: Any) -> None:
         with pytest.raises(ValueError, match="endpoint_id"):
             ex.submit(hello, "x")
         ex.endpoint_id = site.endpoint_id
-        assert ex.submit_to_registered_function(fid, "one").result(30) == "Hello one"
-        assert ex.submit_to_registered_function(fid, ("tup",)).result(30) == "Hello tup"
-        assert ex.submit_to_registered_function(fid, args=("kw",)).result(30) == "Hello kw"
+        assert ex.submit_to_registered_function(fid, "one").result(60) == "Hello one"
+        assert ex.submit_to_registered_function(fid, ("tup",)).result(60) == "Hello tup"
+        assert ex.submit_to_registered_function(fid, args=("kw",)).result(60) == "Hello kw"
 
 
 def test_the_client_s_way(site: Any) -> None:
@@ -178,7 +178,7 @@ def test_the_client_s_way(site: Any) -> None:
         batch.add(fid, args=(name,))
     ids = client.batch_run(site.endpoint_id, batch)["tasks"][fid]
     with site.executor("bob") as ex:  # its stream tells when work is done: no polling loop
-        ex.submit(hello, "z").result(30)
+        ex.submit(hello, "z").result(60)
     from house import until
 
     done = until(

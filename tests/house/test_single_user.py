@@ -34,13 +34,13 @@ def owner(relay: Relay, session_accounts: Callable[..., pwd.struct_passwd]) -> I
 
 def test_it_runs_tasks_as_its_owner(owner: Owner) -> None:
     with Executor(owner.endpoint_id, client=owner.relay.client("carol")) as ex:
-        assert ex.submit(whoami).result(30) == owner.account.pw_uid
+        assert ex.submit(whoami).result(60) == owner.account.pw_uid
 
 
 def test_it_serves_nobody_else(owner: Owner) -> None:
     with Executor(owner.endpoint_id, client=owner.relay.client("dave")) as ex:
         with pytest.raises(MEPError) as caught:
-            ex.submit(whoami).result(20)
+            ex.submit(whoami).result(60)
     assert caught.value.code in {"ENDPOINT_ACCESS_FORBIDDEN", "ENDPOINT_NOT_FOUND"}
 
 

@@ -14,9 +14,9 @@ from house import Relay, Site, until
 from mep_sdk import Executor, MPIFunction
 from testbed.slurm import Cluster
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
-LIMIT_S = 60
+LIMIT_S = 100
 IDLE_S = 2
 NODES = {"PARTITION": "debug", "WALLTIME": "00:05:00"}
 LAUNCHERS = ("srun", "openmpi", "mpich")
@@ -99,8 +99,8 @@ def with_mpi(cluster: Cluster, launcher: str) -> dict[str, str]:
     }
 
 
-def meet(directory: str, count: int) -> str:
-    """The node's name, as soon as so many of these tasks run at once."""
+def meet(directory: str) -> str:
+    """The node's name, once the test has let go."""
     import pathlib
     import socket
     import time
@@ -109,9 +109,14 @@ def meet(directory: str, count: int) -> str:
     place = pathlib.Path(directory)
     place.mkdir(exist_ok=True)
     (place / uuid.uuid4().hex).touch()
-    while len(list(place.iterdir())) < count:
+    while not (place / "go").exists():
         time.sleep(0.02)
     return socket.gethostname()
+
+
+def have_met(shared: Path, count: int) -> None:
+    """Wait until so many tasks run at once; they go on, and so does their job."""
+    until(lambda: shared.is_dir() and len(list(shared.iterdir())) == count, "the tasks", LIMIT_S)
 
 
 def test_tasks_on_four_nodes_and_no_job_when_idle(
@@ -119,10 +124,12 @@ def test_tasks_on_four_nodes_and_no_job_when_idle(
 ) -> None:
     user = batch_site.accounts["carol"]
     ex = carol(NODES_PER_BLOCK=4, IDLE=IDLE_S)
-    futures = [ex.submit(meet, str(shared), 4) for _ in range(4)]
-    assert sorted(future.result(LIMIT_S) for future in futures) == ["n1", "n2", "n3", "n4"]
+    futures = [ex.submit(meet, str(shared)) for _ in range(4)]
+    have_met(shared, 4)
     (job,) = slurm.squeue(user)
     about = slurm.job(job.job_id)
+    (shared / "go").touch()
+    assert sorted(future.result(LIMIT_S) for future in futures) == ["n1", "n2", "n3", "n4"]
     assert (about["Partition"], about["NumNodes"]) == ("debug", "4")
     assert about["TimeLimit"] == "00:05:00"
 
@@ -149,7 +156,8 @@ def test_a_blocks_life_in_mep_status(
 ) -> None:
     user = batch_site.accounts["carol"]
     ex = carol(NODES_PER_BLOCK=2, IDLE=IDLE_S)
-    wait([ex.submit(meet, str(shared), 2) for _ in range(2)], LIMIT_S)
+    futures = [ex.submit(meet, str(shared)) for _ in range(2)]
+    have_met(shared, 2)
     (job,) = slurm.squeue(user)
 
     def block() -> dict[str, Any]:
@@ -158,6 +166,8 @@ def test_a_blocks_life_in_mep_status(
     up = until(lambda: block().get("pools") == 2 and block(), "the block with both its pools")
     assert (up["nodes"], up["workers"], up["state"]) == (2, 2, "running")
     assert job.job_id in batch_site.mep("status", batch_site.name)
+    (shared / "go").touch()
+    assert not wait(futures, LIMIT_S).not_done
     ended = until(lambda: block().get("state") == "ended" and block(), "its end", LIMIT_S)
     assert ended["why"]
 
@@ -210,7 +220,7 @@ def test_a_walltime_ends_the_ranks_on_every_node(
     ex = carol(NODES_PER_BLOCK=4, **with_mpi(slurm, launcher))
     ex.resource_specification = {"num_nodes": 4, "ranks_per_node": 1}
     ex.submit(MPIFunction("true")).result(LIMIT_S)
-    future = ex.submit(MPIFunction("sleep 4321", walltime=8))
+    future = ex.submit(MPIFunction("sleep 4321", walltime=12))
     until(lambda: sorted(sleepers()) == ["n1", "n2", "n3", "n4"], "a rank on each node")
     assert future.result(LIMIT_S).returncode == 124
     until(lambda: not sleepers(), "no rank on any node")

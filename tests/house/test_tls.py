@@ -31,7 +31,7 @@ def test_a_task_over_tls(
         said = owner.mep("start", "mine", "--detach", token=relay.token("carol"))
         endpoint_id = said.split("registered ID: ")[1].split()[0]
         with Executor(endpoint_id, client=relay.client("carol")) as ex:
-            assert ex.submit(hello, "TLS").result(30) == "Hello TLS"
+            assert ex.submit(hello, "TLS").result(60) == "Hello TLS"
         stranger = Client(relay_url=relay.url, token=relay.token("carol"))
         with pytest.raises(MEPError, match=r"(?i)certificate"):
             stranger.whoami()

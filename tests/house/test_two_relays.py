@@ -85,7 +85,7 @@ def test_everybody_goes_on_when_the_relay_at_home_is_killed(
             balancer.only(*ports)
             futures = [ex.submit(count, str(log), number) for number in range(TASKS)]
             for moment in (TASKS // 4, TASKS // 2):
-                until(lambda moment=moment: len(executions(log)) >= moment, "tasks run")
+                until(lambda moment=moment: len(executions(log)) >= moment, "tasks run", 90)
                 home = two.home(endpoint_id)
                 home.kill()
                 two.home(endpoint_id, but=home)

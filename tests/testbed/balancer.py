@@ -7,6 +7,7 @@ import threading
 from typing import Final, Self
 
 CONNECT_S: Final = 2.0
+BOUND_S: Final = 20.0
 
 
 class Balancer:
@@ -28,13 +29,13 @@ class Balancer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(CONNECT_S)
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(BOUND_S)
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(CONNECT_S)
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(BOUND_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(CONNECT_S)
+        self._thread.join(BOUND_S)
         self._loop.close()
 
     def only(self, *ports: int) -> None:

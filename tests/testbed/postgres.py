@@ -4,6 +4,7 @@ It listens on a Unix socket in that directory and on a free port of 127.0.0.1; c
 need the password.
 """
 
+import contextlib
 import os
 import pwd
 import secrets
@@ -19,7 +20,7 @@ from testbed import until
 
 ACCOUNT = "postgres"
 _HOMES = Path("/usr/lib/postgresql")
-_BOUND_S = 60
+_BOUND_S = 120
 
 
 def missing() -> str | None:
@@ -107,10 +108,19 @@ class Server:
             self._process = None
 
     def kill(self) -> None:
-        """As a crash of the server would: every process of it at once."""
+        """As a crash of the server would: every process of it at once; see them gone.
+
+        Each has a process group of its own. While one is left, the next server does not start.
+        """
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGKILL)
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        self._process.kill()
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
         self._process.wait(_BOUND_S)
+        until(lambda: not any(map(_runs, children)), "the server's processes gone", _BOUND_S)
         self._process = None
 
     def new_database(self) -> str:
@@ -179,6 +189,13 @@ class Server:
         if os.geteuid() == 0:
             common |= {"user": ACCOUNT, "group": ACCOUNT, "extra_groups": []}
         return common
+
+
+def _runs(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _free_port() -> int:

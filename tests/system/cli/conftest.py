@@ -84,11 +84,12 @@ def plain(new_account: Callable[..., pwd.struct_passwd]) -> Iterator[CommandLine
 
 
 def _stop(command: CommandLine) -> None:
+    """In order: children of a supervisor that is killed would still write to what is removed."""
+    command.try_("stop", NAME)
     if command.foreground is not None:
         with command.foreground as process:
             if process.poll() is None:
                 process.kill()
-    command.try_("stop", NAME)
 
 
 @pytest.fixture

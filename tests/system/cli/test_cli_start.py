@@ -9,12 +9,20 @@ from pathlib import Path
 
 import pytest
 from cli_site import kill9, pids_gone
+from testbed import until
 
 pytestmark = pytest.mark.root
 
 
 def pids(status) -> tuple[int, int, int]:
     return tuple(status[name]["pid"] for name in ("supervisor", "warden", "manager"))
+
+
+def linked(mep):
+    """The status once the relay is there: a start waits for it no longer than a moment."""
+    return until(
+        lambda: (now := mep.status("test"))["relay"]["state"] == "up" and now, "the relay", 60
+    )
 
 
 def uids_of(pid: int) -> set[int]:
@@ -31,9 +39,8 @@ def test_detached_from_start_to_stop(mep, etc, admin_token):
     said = mep("start", "test", "--detach", MEP_TOKEN=admin_token)
     endpoint_id = json.loads((etc / "parent.json").read_text())["endpoint_id"]
     assert said.splitlines()[0] == f"registered ID: {endpoint_id}"
-    status = mep.status("test")
+    status = linked(mep)
     assert status["running"]
-    assert status["relay"]["state"] == "up"
     assert status["warden"]["state"] == "up"
     supervisor, warden, manager = pids(status)
     assert uids_of(supervisor) == uids_of(warden) == {0}
@@ -78,7 +85,7 @@ def test_in_the_foreground_until_ctrl_c(registered):
     assert "test is running" in process.stdout.readline()
     children = pids(registered.status("test"))
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert out.endswith("stopped\n")
     assert "Traceback" not in err
@@ -87,8 +94,8 @@ def test_in_the_foreground_until_ctrl_c(registered):
 
 def test_json_is_one_object(registered):
     answer = json.loads(registered("start", "test", "--detach", "--json"))
-    assert answer["relay"] == "up"
-    assert answer["pid"] == registered.status("test")["supervisor"]["pid"]
+    assert answer["relay"] in ("up", "connecting")
+    assert answer["pid"] == linked(registered)["supervisor"]["pid"]
 
 
 @pytest.mark.parametrize("victim", ["warden", "manager"])
@@ -109,7 +116,7 @@ def test_what_dies_is_started_again(registered, victim):
     assert after["supervisor"] == before["supervisor"]
     assert after[victim]["pid"] != before[victim]["pid"]
     process.terminate()
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
 
 
 def test_a_killed_supervisor_takes_both_along_and_the_next_start_works(registered):
@@ -179,14 +186,13 @@ def test_reload_applies_a_changed_configuration(registered, etc):
         assert process.poll() is None
     assert json.loads((etc / "parent.json").read_text())["debug"] is True
     process.terminate()
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
 
 
 def test_an_owner_runs_both_without_privilege(plain, relay):
     plain("configure", "test", "--relay-url", relay.url)
     plain("start", "test", "--detach", MEP_TOKEN=relay.token("cli-runner"))
-    status = plain.status("test")
-    assert status["relay"]["state"] == "up"
+    status = linked(plain)
     assert not status["multi_user"]
     for pid in pids(status):
         assert uids_of(pid) == {plain.account.pw_uid}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_site import begin, pids_gone, user_endpoint
+from testbed import until
 
 pytestmark = pytest.mark.root
 
@@ -19,6 +20,11 @@ def stubborn(etc):
     policy = etc / "policy.toml"
     text = policy.read_text().replace("stop_grace_s = 10", "#stop_grace_s = 10")
     policy.write_text(STUBBORN + text)
+
+
+def ignores(pid: int, number: int) -> bool:
+    text = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(text.partition("SigIgn:")[2].split()[0], 16) >> (number - 1) & 1)
 
 
 def test_ctrl_c_ends_users_processes_too(registered, etc, alice, client):
@@ -34,6 +40,7 @@ def test_a_second_ctrl_c_ends_them_at_once(registered, etc, alice, client):
     stubborn(etc)
     process = begin(registered)
     pid = user_endpoint(registered, etc, client, alice, process.stderr)
+    until(lambda: ignores(pid, signal.SIGTERM), "the trap is set")
     process.send_signal(signal.SIGINT)
     assert "a moment to end" in process.stdout.readline()
     assert Path(f"/proc/{pid}").exists()

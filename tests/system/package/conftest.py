@@ -83,7 +83,7 @@ def chroot(root: Path, *command: str, check: bool = False) -> "subprocess.Comple
         chroot_command(root, *command),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
         check=False,
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
     )

@@ -22,7 +22,7 @@ from mep.link import Link, LinkRefused, Peer
 from mep.wire import PROTOCOL, to_endpoint, to_manager, to_sdk
 from mep.wire.tasks import Failure, Result, StateChange
 
-BOUND_S = 30
+BOUND_S = 60
 # Any value turns it on, "0" too; it makes a relay several times slower.
 _WITHOUT_DEV_MODE = {key: value for key, value in os.environ.items() if key != "PYTHONDEVMODE"}
 
@@ -362,9 +362,9 @@ class FakeSdk:
                 self.states.extend(changes)
         self._news.set()
 
-    async def until(self, condition: Callable[[], bool]) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = BOUND_S) -> None:
         """Wait until a message made `condition` true."""
-        async with asyncio.timeout(BOUND_S):
+        async with asyncio.timeout(seconds):
             while not condition():
                 self._news.clear()
                 await self._news.wait()

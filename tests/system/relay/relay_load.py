@@ -14,6 +14,8 @@ BATCH = 100
 MSGPACK = {"Content-Type": "application/msgpack", "Accept": "application/msgpack"}
 AGAIN = (502, 503)
 """Statuses of a relay, or of what is before it, that restarts."""
+CUT = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
+"""What a relay that is killed leaves: no answer, or the head of one."""
 
 
 class Submitter(threading.Thread):
@@ -52,7 +54,7 @@ class Submitter(threading.Thread):
         while not self.stopped.is_set():
             try:
                 answer = self._api("POST", self._path, data=data, headers=MSGPACK)
-            except requests.ConnectionError:
+            except CUT:
                 answer = None
             if answer is None or answer.status_code in AGAIN:
                 self.repeated += 1

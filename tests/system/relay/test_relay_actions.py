@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from typing import Any
 
-from relay_driver import FakeEndpoint, FakeManager, kept
+from relay_driver import BOUND_S, FakeEndpoint, FakeManager, kept
 
 from mep.payload import dump_result, load_arguments
 from mep.wire.tasks import Failure, Result
@@ -41,7 +41,7 @@ async def a_flow_runs_functions(running: Any) -> None:
 
     async def ended(action: Any) -> Any:
         path = f"/actions/{action['action_id']}/status"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(BOUND_S):
             while True:
                 told = await asyncio.to_thread(running.alice.ok, "GET", path)
                 if told["status"] != "ACTIVE":

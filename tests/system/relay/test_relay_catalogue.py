@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
-from relay_driver import FakeEndpoint, FakeManager, kept
+from relay_driver import BOUND_S, FakeEndpoint, FakeManager, kept
 
 from mep.wire import to_endpoint
 from mep.wire.tasks import StateChange
@@ -166,6 +166,9 @@ async def a_task_tells_when_it_took_each_step(running: Any) -> None:
                 StateChange(task_id, "running", 9.0),
             )
             await endpoint.link.send(to_endpoint.States(changes))
+            async with asyncio.timeout(BOUND_S):  # another connection than that of the cancel
+                while told()["status"] != "running":
+                    await asyncio.sleep(0.02)
             running.alice.ok("POST", "/v3/tasks/cancel", json={"task_ids": [task_id]})
             await endpoint.hear(to_endpoint.Cancel)
             running.alice.wait([task_id])

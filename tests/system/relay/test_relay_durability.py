@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import requests
 from relay_driver import BOUND_S, Api, FakeEndpoint, FakeManager, FakeSdk, RelayProcess, kept
+from relay_load import CUT
 
 from mep.wire import to_endpoint, to_manager
 
@@ -37,7 +37,7 @@ class Submitter(threading.Thread):
                 answer = self._api.submit(
                     endpoint_id, function, ["x"] * BATCH, task_group_id=self._group
                 )
-            except requests.ConnectionError:
+            except CUT:
                 self.unanswered += 1
                 assert self.back.wait(BOUND_S)
                 continue
@@ -172,7 +172,7 @@ def test_sigterm_says_goodbye_and_loses_nothing(any_relay: Callable[[], Any]) ->
 
     asyncio.run(flow())
     running.relay.process.send_signal(signal.SIGINT)
-    assert running.relay.stop() == 0
+    assert running.relay.ended() == 0
 
 
 def test_no_secret_on_disk_or_in_the_log(own_relay: Callable[[], Any]) -> None:

@@ -15,10 +15,10 @@ from mep.wire import to_manager
 
 TASKS = 20_000
 KILLS = 5
-WITHIN_S = 85
+WITHIN_S = 240
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_twenty_thousand_tasks_and_a_relay_that_keeps_dying(
     any_relay: Callable[[], Any], record_property: Callable[[str, object], None]
 ) -> None:
@@ -45,7 +45,7 @@ def test_twenty_thousand_tasks_and_a_relay_that_keeps_dying(
             endpoint = FakeEndpoint(running.url, start.user_endpoint_id, manager.token(start))
             async with kept(endpoint.link):
                 for moment in moments:
-                    await sdk.until(lambda moment=moment: len(sdk.results) >= moment)
+                    await sdk.until(lambda moment=moment: len(sdk.results) >= moment, WITHIN_S)
                     submitter.back.clear()
                     before = len(sdk.results)
                     running.relay.kill()
@@ -55,7 +55,7 @@ def test_twenty_thousand_tasks_and_a_relay_that_keeps_dying(
                     submitter.back.set()
                     # Killed before anybody is back, it would only make all of them wait longer.
                     await sdk.until(lambda before=before: len(sdk.results) > before)
-                await sdk.until(lambda: len(sdk.results) >= TASKS)
+                await sdk.until(lambda: len(sdk.results) >= TASKS, WITHIN_S)
                 await asyncio.to_thread(submitter.join, WITHIN_S)
                 assert len(submitter.payloads) == TASKS
                 await check(running.alice, submitter, endpoint, sdk, group)

@@ -198,8 +198,9 @@ def test_a_newer_grant_revokes_the_older_token(running: Any) -> None:
             await case.submit("y")
             second_start = await case.manager.next_start()
             # The older token works until the newer one has connected.
-            async with kept(first.link):
-                pass
+            older = FakeEndpoint(case.url, uep, await _token_of(first), run=lambda _: None)
+            async with kept(older.link):
+                await older.hear(to_endpoint.Welcome)
             second = FakeEndpoint(case.url, uep, case.manager.token(second_start))
             async with kept(second.link):
                 await second.hear(to_endpoint.Welcome)

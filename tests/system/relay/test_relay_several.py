@@ -11,10 +11,12 @@ import requests
 from relay_driver import BOUND_S, Api, FakeEndpoint, FakeManager, FakeSdk, kept, relay_cli
 from relay_load import Submitter, check
 from relay_pair import Pair
+from testbed import until
 
 from mep.wire import to_manager
 
 TASKS = 4000
+WITHIN_S = 150
 
 Damage = Callable[[Pair, str, FakeSdk], Awaitable[None]]
 
@@ -39,7 +41,7 @@ async def flow(pair: Pair, damage: Damage) -> None:
         endpoint = FakeEndpoint(url, start.user_endpoint_id, manager.token(start))
         async with kept(endpoint.link):
             await damage(pair, endpoint_id, sdk)
-            await sdk.until(lambda: len(sdk.results) >= TASKS)
+            await sdk.until(lambda: len(sdk.results) >= TASKS, WITHIN_S)
             await asyncio.to_thread(submitter.join, BOUND_S)
             assert len(submitter.payloads) == TASKS
             await check(alice, submitter, endpoint, sdk, group)
@@ -48,7 +50,7 @@ async def flow(pair: Pair, damage: Damage) -> None:
 
 def run(job: Coroutine[Any, Any, None]) -> None:
     async def within() -> None:
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(WITHIN_S):
             await job
 
     asyncio.run(within())
@@ -57,7 +59,7 @@ def run(job: Coroutine[Any, Any, None]) -> None:
 def test_clients_go_on_when_a_process_is_killed(pair: Pair) -> None:
     async def kill_the_home_twice(pair: Pair, endpoint_id: str, sdk: FakeSdk) -> None:
         for moment in (TASKS // 4, TASKS // 2):
-            await sdk.until(lambda moment=moment: len(sdk.results) >= moment)
+            await sdk.until(lambda moment=moment: len(sdk.results) >= moment, WITHIN_S)
             home = await asyncio.to_thread(pair.home, endpoint_id)
             pair.relays[home].kill()
             await asyncio.to_thread(pair.home, endpoint_id, but=home)
@@ -74,7 +76,8 @@ def test_a_process_that_is_told_to_end_hands_its_endpoints_over(pair: Pair) -> N
         assert await asyncio.to_thread(pair.relays[home].stop) == 0
         await asyncio.to_thread(pair.home, endpoint_id, but=home)
         await asyncio.to_thread(pair.start_again, home)
-        assert f"relay process {number} has ended" in pair.relays[1 - home].log.read_text()
+        log, words = pair.relays[1 - home].log, f"relay process {number} has ended"
+        await asyncio.to_thread(until, lambda: words in log.read_text(), "the other's word")
 
     run(flow(pair, end_the_home))
 

@@ -23,6 +23,7 @@ from relay_driver import (
     make_people,
     relay_cli,
 )
+from testbed import until
 
 
 class FickleReceiver:
@@ -133,12 +134,19 @@ def test_a_receiver_is_told_again_until_it_takes_the_news(hooked: Any) -> None:
         receiver.close()
 
 
+def failures(hooked: Any) -> list[int]:
+    listed = hooked.alice.ok("GET", "/v3/webhooks")["webhooks"]
+    return [each["failures_in_a_row"] for each in listed]
+
+
 def test_news_outlive_the_relay(hooked: Any) -> None:
     receiver = FickleReceiver([500])
     try:
         hooked.alice.ok("POST", "/v3/webhooks", json={"url": receiver.url})
         task_id = run_one(hooked, str(uuid.uuid4()))
         assert receiver.next()[0] == 500
+        # Noted, or the request would count as under way for longer than this test waits.
+        until(lambda: failures(hooked) == [1], "the relay's note of the failure")
         hooked.relay.kill()
         relay = RelayProcess(hooked.relay.data)
         try:

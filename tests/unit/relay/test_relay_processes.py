@@ -33,7 +33,7 @@ from sqlalchemy.exc import DBAPIError
 
 from mep.wire.tasks import Result
 
-BOUND_S = 30
+BOUND_S = 60
 
 
 def submission(endpoint: str, *task_ids: str) -> Submission:

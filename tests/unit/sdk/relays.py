@@ -21,7 +21,7 @@ from mep.wire import PROTOCOL, codes, rest, to_sdk
 from mep.wire.codec import encode
 from mep.wire.tasks import Failure, Result
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 TOKEN = "the user's token"
 
 
@@ -168,6 +168,7 @@ class EchoRelay:
             case to_sdk.StreamHello(_, _, groups):
                 self.hellos += 1
                 self.streams[websocket] = set(groups)
+                self.tell()
                 await websocket.send_bytes(encode(to_sdk.Welcome(PROTOCOL)))
             case to_sdk.Subscribe(groups):
                 self.streams[websocket] |= set(groups)

@@ -52,9 +52,10 @@ class Notebook:
         self._asked = self._client.execute(cell)
 
     def printed(self, text: str) -> None:
-        """Wait until the cell has printed this."""
-        while self._next()["content"].get("text") != text:
-            pass
+        """Wait until the cell has printed this, in however many messages."""
+        told = ""
+        while told != text:
+            told += self._next()["content"].get("text", "")
 
     def outcome(self) -> tuple[str, str, str]:
         told, raised = {"stdout": "", "stderr": ""}, ""

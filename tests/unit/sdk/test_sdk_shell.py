@@ -27,7 +27,7 @@ def test_all_settings_travel(tmp_path):
         "echo out; echo err >&2; sleep 60",
         stdout="o",
         stderr="e",
-        walltime=0.2,
+        walltime=5,
         snippet_lines=5,
         name="told",
         return_dict=True,
