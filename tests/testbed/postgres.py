@@ -7,6 +7,7 @@ need the password.
 import os
 import pwd
 import secrets
+import select
 import shutil
 import signal
 import socket
@@ -107,9 +108,22 @@ class Server:
             self._process = None
 
     def kill(self) -> None:
-        """As a crash of the server would: every process of it at once."""
+        """As a crash of the server would: every process of it at once, and gone when it returns.
+
+        Each is the leader of a session of its own. While one of them lives, no other server starts.
+        """
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGKILL)
+        pid = self._process.pid
+        self._process.send_signal(signal.SIGSTOP)  # it forks nobody any more
+        until(lambda: _state(pid) == "T", "the postmaster stopped", _BOUND_S)
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        living = [os.pidfd_open(int(child)) for child in children]
+        for pidfd in living:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        for pidfd in living:
+            assert select.select([pidfd], [], [], _BOUND_S)[0], "a process of PostgreSQL lives"
+            os.close(pidfd)
+        self._process.kill()
         self._process.wait(_BOUND_S)
         self._process = None
 
@@ -179,6 +193,11 @@ class Server:
         if os.geteuid() == 0:
             common |= {"user": ACCOUNT, "group": ACCOUNT, "extra_groups": []}
         return common
+
+
+def _state(pid: int) -> str:
+    """As in proc(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _free_port() -> int:
