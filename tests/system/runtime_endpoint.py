@@ -71,6 +71,7 @@ def main(
         ],
     )
     results = ended.wait_for(nodes + tasks)
+    engine.safe([result.task_id for result in results])
     engine.close(LIMIT_S)  # in order: jobs that are killed do not clean up
     print(json.dumps({result.task_id: told(result) for result in results}))
 
