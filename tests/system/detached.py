@@ -67,7 +67,10 @@ class BatchSystem:
         pid = int(Path(f"{pidfile}.pid").read_text())
         Path(f"{pidfile}.pid").unlink()
         self._pidfds[block_id] = os.pidfd_open(pid)
-        self._file.write_text(json.dumps({**self.jobs, block_id: pid}))
+        # Whoever reads it may do so at any time, and this process may be killed at any time.
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(json.dumps({**self.jobs, block_id: pid}))
+        fresh.replace(self._file)
 
     def descriptors(self) -> list[int]:
         return list(self._pidfds.values())

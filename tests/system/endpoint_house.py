@@ -31,7 +31,7 @@ from mep.wire.to_endpoint import (
     from_endpoint,
 )
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 TOKEN = "derived-token-of-this-endpoint"
 SCRIPT = Path(__file__).with_name("endpoint_with_threads.py")
 UEP = "0b0e8f2e-7d3c-4c70-9c73-2f8e8f0b1c11"

@@ -3,6 +3,7 @@
 A function's body is Python source that defines ``run(payload: bytes) -> bytes``.
 """
 
+import logging
 import queue
 import sys
 import threading
@@ -56,6 +57,7 @@ class ThreadEngine:
 
     def close(self, grace_s: float) -> None:
         left, self._waiting = self._waiting, {}
+        logging.getLogger(__name__).info("the engine is closing")
         self._tasks.put(None)
         failure = Failure(codes.WORKER_LOST, "the engine is closed")
         self._callbacks.ended([Result(one, "failed", b"", failure) for one in left])

@@ -4,6 +4,7 @@ A job has a directory of its own with the files that were to be transferred and 
 not see what is hidden from it. Run as a program this is one of the commands.
 """
 
+import contextlib
 import json
 import os
 import shlex
@@ -92,7 +93,7 @@ def query(job: Path) -> None:
 def runs(pid: int) -> bool:
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
 
@@ -100,7 +101,8 @@ def runs(pid: int) -> bool:
 def remove(job: Path) -> None:
     pid = int((job / "pid").read_text())
     if runs(pid):
-        os.killpg(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has ended just now
+            os.killpg(pid, signal.SIGKILL)
 
 
 def main(directory: Path, command: str, arguments: Sequence[str]) -> None:

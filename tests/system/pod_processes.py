@@ -1,6 +1,7 @@
 """Pods that are processes of this machine, each in a mount namespace of its own."""
 
 import base64
+import contextlib
 import os
 import shlex
 import signal
@@ -67,7 +68,8 @@ class PodProcesses:
     def end(self, name: str) -> None:
         """With all that it started."""
         process = self._running.pop(name)
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # ended by itself, and nothing is left of it
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     def end_all(self) -> None:

@@ -3,7 +3,7 @@
 ``python3 -I -S racer.py PLAN``: the plan is a JSON object with `names` (paths to take over), `bait`
 (the directory of what is to be there instead), `swaps` (pairs of paths to exchange) and
 `descriptors` (whether to open those of other processes of this account). Ends with its standard
-input, after a minute in any case, and then prints what it tried and what came of it.
+input, after a while in any case, and then prints what it tried and what came of it.
 """
 
 import ctypes
@@ -70,7 +70,7 @@ def reopen(path: Path, flags: int) -> None:
 
 
 def main(plan: dict) -> None:
-    signal.alarm(60)
+    signal.alarm(150)
     os.nice(5)
     tried, done = Counter(), Counter()
     deeds = {

@@ -71,7 +71,8 @@ def main(
         ],
     )
     results = ended.wait_for(nodes + tasks)
-    engine.close(0)
+    engine.safe([result.task_id for result in results])
+    engine.close(LIMIT_S)  # in order: jobs that are killed do not clean up
     print(json.dumps({result.task_id: told(result) for result in results}))
 
 

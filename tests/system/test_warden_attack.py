@@ -154,7 +154,8 @@ def test_a_flood_of_starts_that_are_all_the_relay_s(warden: Warden) -> None:
     program.write_text("#!/bin/sh\nexec /bin/sleep 30\n")
     program.chmod(0o755)
     warden.map({"DATA_TYPE": "external_identity_mapping#1.0.0", "command": [str(program)]})
-    warden.start(max_starting=4, start_timeout_s=2)
+    # Sooner than the look-up gives up by itself.
+    warden.start(max_starting=4, start_timeout_s=4)
     assert warden.process is not None
     with warden.manager_connected() as (peer, boot_id):
         refusals = []

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from warden_harness import (
 
 from mep.cli.listener import listen
 from mep.manager.packets import Exited, Running, pack_request
+from mep.root import children
 from mep.root.messages import MAX_PACKET, Start, Stop
 
 pytestmark = pytest.mark.root
@@ -48,7 +50,7 @@ def start_one(warden: Warden, peer: Peer, boot_id: str, do: str = "wait") -> tup
 def lives(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
@@ -113,8 +115,10 @@ def test_descriptors_are_not_taken(warden: Warden) -> None:
             socket.send_fds(peer.socket, [pack_request(Stop(ENDPOINT_ID))], [file.fileno()])
         assert peer.closed()
         assert warden.process is not None
-        listed = os.listdir(f"/proc/{warden.process.pid}/fd")
-        links = [os.readlink(f"/proc/{warden.process.pid}/fd/{one}") for one in listed]
+        links = []
+        for one in Path(f"/proc/{warden.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed just now, as that of the log is
+                links.append(os.readlink(one))
         assert "/dev/full" not in links
 
 
@@ -267,8 +271,10 @@ def test_who_ended_meanwhile_is_not_adopted(warden: Warden) -> None:
     with warden.manager_connected() as (peer, boot_id):
         _, pid, _ = start_one(warden, peer, boot_id)
     warden.end(signal.SIGKILL)
+    (record,) = children.living(str(warden.base / "state"))
     os.kill(pid, signal.SIGKILL)
     exit_of(pid)
+    exit_of(record.leader)
     warden.start()
     with warden.manager_connected() as (peer, boot_id):
         pass

@@ -44,7 +44,7 @@ FORGED = bytes(32)
 ROUNDS = 10
 FLIPPED_S = 0.7
 STARTS = 4
-SLEEP = ["/bin/sleep", "60"]
+SLEEP = ["/bin/sleep", "600"]
 OUTCOMES = {"root's", "refused"}
 PLAIN = "others can change "
 
@@ -219,7 +219,7 @@ def flipping(folder: Path, account: pwd.struct_passwd, loosen: Loosen) -> Iterat
     pid = os.fork()
     if pid == 0:
         try:
-            signal.alarm(60)
+            signal.alarm(150)
             while True:
                 loosen(folder, account)
                 tighten(folder)

@@ -466,7 +466,8 @@ def test_leaders_are_bounded_in_number_and_time(warden: Warden) -> None:
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
     warden.map({"DATA_TYPE": "external_identity_mapping#1.0.0", "command": [str(program)]})
-    warden.start(max_starting=1, start_timeout_s=1)
+    # Sooner than the look-up gives up by itself.
+    warden.start(max_starting=1, start_timeout_s=4)
     with warden.manager_connected() as (peer, boot_id):
         hanging = granted(boot_id, ALICE)
         peer.say(hanging)

@@ -15,7 +15,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from mep.manager.packets import Refused, Reply, Running, Started, pack_request, 
 from mep.root import children
 from mep.root.messages import MAX_PACKET, Start, Stop
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 ENDPOINT_ID = "6f1c2f1e-6a3e-4a55-9a0b-2f4f1b7c9d10"
 KEY = bytes(range(32))
 PROGRAM = Path(mep.__file__).parent / "root" / "__main__.py"
@@ -239,7 +239,8 @@ class Warden:
         if self.process is not None and self.process.poll() is None:
             self.end(signal.SIGTERM)
         for record in children.living(str(self.base / "state")):
-            os.kill(record.leader, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it has ended just now
+                os.kill(record.leader, signal.SIGTERM)
             exit_of(record.leader)
         self.events.close()
         self.listener.close()

@@ -21,7 +21,7 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 
-def until(condition: Callable[[], Value], what: str, seconds: float = 20.0) -> Value:
+def until(condition: Callable[[], Value], what: str, seconds: float = 60.0) -> Value:
     """The condition's first true value.
 
     Raises:

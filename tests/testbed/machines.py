@@ -113,10 +113,10 @@ class Machine:
         assert self._holder.stdout
         until(lambda: not self._kill(self._all()), f"the processes of {self.name} gone")
         self._holder.kill()
-        self._holder.wait(10)
+        self._holder.wait(60)
         self._holder.stdout.close()
         for daemon in self._daemons:
-            daemon.wait(10)
+            daemon.wait(60)
         self._holder = None
         self._daemons.clear()
 

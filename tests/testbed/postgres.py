@@ -4,10 +4,10 @@ It listens on a Unix socket in that directory and on a free port of 127.0.0.1; c
 need the password.
 """
 
-import contextlib
 import os
 import pwd
 import secrets
+import select
 import shutil
 import signal
 import socket
@@ -108,19 +108,23 @@ class Server:
             self._process = None
 
     def kill(self) -> None:
-        """As a crash of the server would: every process of it at once; see them gone.
+        """As a crash of the server would: every process of it at once, and gone when it returns.
 
-        Each has a process group of its own. While one is left, the next server does not start.
+        Each is the leader of a session of its own. While one of them lives, no other server starts.
         """
         assert self._process is not None
         pid = self._process.pid
+        self._process.send_signal(signal.SIGSTOP)  # it forks nobody any more
+        until(lambda: _state(pid) == "T", "the postmaster stopped", _BOUND_S)
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        living = [os.pidfd_open(int(child)) for child in children]
+        for pidfd in living:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        for pidfd in living:
+            assert select.select([pidfd], [], [], _BOUND_S)[0], "a process of PostgreSQL lives"
+            os.close(pidfd)
         self._process.kill()
-        for child in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(child), signal.SIGKILL)
         self._process.wait(_BOUND_S)
-        until(lambda: not any(map(_runs, children)), "the server's processes gone", _BOUND_S)
         self._process = None
 
     def new_database(self) -> str:
@@ -191,11 +195,9 @@ class Server:
         return common
 
 
-def _runs(pid: str) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+def _state(pid: int) -> str:
+    """As in proc(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _free_port() -> int:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -81,7 +82,7 @@ class Directory:
         self.directory = Path(tempfile.mkdtemp(prefix="mep-slapd-", dir="/tmp"))
         self.directory.chmod(0o755)
         self.ca_file = self.directory / "cert.pem"
-        self._ports = [_free_port(), _free_port()]
+        self._ports = _free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -162,13 +163,16 @@ def _run(*command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _free_ports(count: int) -> list[int]:
+    """All of them taken at once, so that no two are the same."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def free_port() -> int:
     """A port where nobody listens."""
-    return _free_port()
+    (port,) = _free_ports(1)
+    return port

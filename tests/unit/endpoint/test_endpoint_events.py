@@ -176,6 +176,7 @@ def test_a_manager_that_restarts_is_waited_for(tmp_path: Path) -> None:
     later = threading.Timer(0.3, lambda: made.append(Manager(path)))
     later.start()
     reporter.report([happened("up")])
+    later.join()
     assert [event.event for event in made[0].heard] == ["up"]
     reporter.close()
     made[0].close()
@@ -185,7 +186,7 @@ def test_a_manager_that_restarts_is_waited_for(tmp_path: Path) -> None:
 def test_what_is_not_written_down_is_an_error_for_good(tmp_path: Path, refusal: bytes) -> None:
     path = tmp_path / "audit.sock"
     manager = Manager(path, refuse_after=1, refusal=refusal)
-    reporter = Assured(str(path), *WHO, patience_s=0.5)
+    reporter = Assured(str(path), *WHO, patience_s=3)
     reporter.report([happened("up")])
     with pytest.raises(AuditLost, match="cannot be written"):
         reporter.report([happened("x")])

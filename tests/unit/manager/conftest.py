@@ -1,6 +1,7 @@
 """A site's files as `mep configure` and `mep register` leave them, and a real manager process."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
@@ -46,13 +47,16 @@ class ManagerProcess:
     async def told(self, condition: Callable[[str], bool]) -> str:
         """The first notification for which the condition holds."""
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while True:
                 text = (await loop.sock_recv(self.notifications, 4096)).decode()
                 if condition(text):
                     return text
 
     async def start(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self.notifications.recv(4096):
+                pass  # of the process before, which has ended
         self.process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-m", "mep.manager", "--config", str(self.etc)),
             *("--state", str(self.top / "state"), "--run", str(self.top / "run")),
@@ -63,7 +67,7 @@ class ManagerProcess:
 
     async def ended(self) -> tuple[int, str]:
         """Exit status and log."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             _, errors = await self.process.communicate()
         return self.process.returncode, errors.decode()
 
@@ -98,7 +102,7 @@ def with_relay(manager: ManagerProcess) -> Callable[[], Any]:
         async with ScriptedRelay("link-token").serving() as relay:
             write_site(manager.etc, relay.url)
             await manager.start()
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 await relay.connections.get()
             yield relay
             if manager.process.returncode is None:

@@ -73,7 +73,7 @@ class ScriptedRelay:
 
     async def next(self, kind: type) -> Any:
         """The next message of this kind; heartbeats between are skipped, others are an error."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while True:
                 message = await self.received.get()
                 if isinstance(message, kind):
@@ -98,7 +98,7 @@ class ScriptedWarden:
             listener.setblocking(False)
             listener.bind(str(self.path))
             listener.listen()
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 self.connection, _ = await loop.sock_accept(listener)
             self.connection.setblocking(False)
             with self.connection:
@@ -114,12 +114,12 @@ class ScriptedWarden:
 
     async def asked(self) -> packets.Request:
         assert self.connection is not None
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             packet = await asyncio.get_running_loop().sock_recv(self.connection, root.MAX_PACKET)
         return root.parse_request(packet)
 
     async def closed(self) -> None:
         """Until the manager has closed the connection."""
         assert self.connection is not None
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             assert await asyncio.get_running_loop().sock_recv(self.connection, 1) == b""

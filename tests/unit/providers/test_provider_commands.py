@@ -1,5 +1,6 @@
 """A scheduler's commands: their answers, and their end when there is none."""
 
+import os
 import threading
 import time
 
@@ -44,12 +45,19 @@ def test_output_that_is_no_text(commands):
     assert commands.run(r"printf '\377'", 10.0)[1] == "\ufffd"
 
 
-def test_a_command_that_is_hurried_ends_soon(commands):
+def test_a_command_that_is_hurried_ends_soon(commands, tmp_path):
+    fifo = tmp_path / "runs"
+    os.mkfifo(fifo)
+
+    def hurry():
+        with fifo.open("wb"):  # once the command is there to read it
+            commands.hurry()
+
+    hurrying = threading.Thread(target=hurry)
+    hurrying.start()
     began = time.monotonic()
-    hurry = threading.Timer(0.3, commands.hurry)
-    hurry.start()
-    code, _, _ = commands.run("sleep 600", 600.0)
-    hurry.join()
+    code, _, _ = commands.run(f"cat {fifo}; exec sleep 600", 600.0)
+    hurrying.join()
     assert code == TIMED_OUT
     assert time.monotonic() - began < 60
     assert commands.run("echo next", 10.0)[0] == 0
