@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 def setup(checkout: Path) -> tuple[Path, str]:
     """Path of the environment, and what was said about it."""
     done = subprocess.run(
-        ["sh", checkout / "tools/setup"], capture_output=True, text=True, timeout=200, check=False
+        ["sh", checkout / "tools/setup"], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()

@@ -10,7 +10,7 @@ import pytest
 import mep
 
 TOP = Path(__file__).parents[3]
-BUILD_S = 170
+BUILD_S = 600
 SOURCES = (
     "/etc/apt/sources.list",
     "/etc/apt/sources.list.d/debian.sources",
