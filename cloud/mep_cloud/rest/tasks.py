@@ -49,7 +49,10 @@ async def status(request: Request) -> Response:
 
 
 async def record(request: Request) -> Response:
-    """``GET /v3/tasks/{id}``: all that the relay knows of a task, but for payload and result."""
+    """``GET /v3/tasks/{id}``: all that the relay knows of a task, but for payload and result.
+
+    410 where that is no more than that it ended, since its result was dropped.
+    """
     user = await user_of(request)
     relay = relay_of(request)
     task_id = checked(request.path_params["id"], "task id")
@@ -57,6 +60,8 @@ async def record(request: Request) -> Response:
     if task is None:
         raise Refusal(404, codes.TASK_NOT_FOUND, _unknown(task_id))
     origin = await relay.store.tasks.origin(task_id)
+    if origin is None:
+        raise Refusal(410, codes.RESULT_EXPIRED, _dropped(task_id))
     call = (await _calls(relay, [task])).get(task_id)
     told = TaskRecord(
         task_id=task_id,
@@ -252,6 +257,13 @@ def _uploaded(blob: Blob | None) -> Uploaded | None:
 def _not_found(task_id: str) -> TaskStatus[Any]:
     return TaskStatus(
         task_id, "failed", exception=_unknown(task_id), failure_code=codes.TASK_NOT_FOUND
+    )
+
+
+def _dropped(task_id: str) -> str:
+    return (
+        f"Task {task_id} has ended, and the relay has kept its record as long as it keeps results "
+        "(see result_retention_s in GET /v3/limits). Fetch results sooner, or run it again."
     )
 
 

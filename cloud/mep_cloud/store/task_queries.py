@@ -90,8 +90,17 @@ def stored(connection: Connection, task_ids: Sequence[str], owner: str) -> dict[
     return found
 
 
-def origin(connection: Connection, task_id: str) -> TaskOrigin:
-    """What a task that exists was made of."""
+def owned(connection: Connection, task_ids: Sequence[str], owner: str) -> set[str]:
+    """Which of these tasks are `owner`'s; those whose results were dropped are, too."""
+    query = select(tasks.c.task_id).where(tasks.c.owner == owner)
+    found = {row.task_id for row in selected(connection, query, task_ids)}
+    for chunk in _chunks([task_id for task_id in task_ids if task_id not in found]):
+        found |= expired(connection, chunk, owner).keys()
+    return found
+
+
+def origin(connection: Connection, task_id: str) -> TaskOrigin | None:
+    """What a task was made of; None: its result was dropped, and that with it."""
     query = (
         select(
             tasks.c.function_id,
@@ -107,7 +116,8 @@ def origin(connection: Connection, task_id: str) -> TaskOrigin:
         .join(user_endpoints, tasks.c.user_endpoint_id == user_endpoints.c.id)
         .where(tasks.c.task_id == task_id)
     )
-    return TaskOrigin(*connection.execute(query).one())
+    row = connection.execute(query).first()
+    return None if row is None else TaskOrigin(*row)
 
 
 def newest(connection: Connection, owner: str, group_id: str | None, most: int) -> list[ListedTask]:

@@ -124,6 +124,9 @@ def test_a_result_lives_as_long_as_the_retention_fetched_or_not(tmp_path: Path) 
         for task_id in ("fetched", "unfetched"):
             assert await world.code(task_id) == "RESULT_EXPIRED"
         assert await world.store.tasks.of_group("g") == ["fetched", "unfetched"]
+        assert await world.store.tasks.origin("fetched") is None
+        assert await world.store.tasks.owned(["fetched", "x"], ALICE.id) == {"fetched"}
+        assert await world.store.tasks.owned(["fetched"], "somebody") == set()
         await world.sweep(10_000)
         assert await world.status("fetched") is None
         assert await world.store.tasks.of_group("g") == []
