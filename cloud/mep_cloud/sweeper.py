@@ -12,8 +12,9 @@ from mep_cloud.blobs.keeper import Keeper
 from mep_cloud.delivery import events
 from mep_cloud.hub import Hub
 from mep_cloud.settings import Limits
+from mep_cloud.settings.limits import PLAUSIBLE_S
 from mep_cloud.store import Store
-from mep_cloud.store.task_rows import PLAUSIBLE_S, REPEATABLE_S
+from mep_cloud.store.task_rows import REPEATABLE_S
 
 log = logging.getLogger(__name__)
 
