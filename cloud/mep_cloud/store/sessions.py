@@ -9,7 +9,14 @@ from sqlalchemy import Connection, delete, insert, select, update
 from mep_cloud.ids import new_id
 from mep_cloud.store.database import Database
 from mep_cloud.store.records import Login, NewTokens
-from mep_cloud.store.schema import ended_tokens, tokens, users
+from mep_cloud.store.schema import (
+    device_codes,
+    ended_tokens,
+    passwords,
+    tokens,
+    users,
+    web_sessions,
+)
 
 GRACE_S: Final = 60.0
 """A refresh token that was exchanged may be so again for so long: the answer may have been lost,
@@ -83,6 +90,20 @@ class Sessions:
             return {token, row.family}
 
         return await self._database.write(operation)
+
+    async def revoke_all(self, user_id: str, secret: bytes) -> None:
+        """Forget whatever speaks for a person or a service client.
+
+        `secret` is the hash of a client's secret from now on.
+        """
+        change = update(users).where(users.c.id == user_id, users.c.client_secret_hash.is_not(None))
+
+        def operation(connection: Connection) -> None:
+            for table in (tokens, web_sessions, device_codes, passwords):
+                connection.execute(delete(table).where(table.c.user_id == user_id))
+            connection.execute(change.values(client_secret_hash=secret))
+
+        await self._database.write(operation)
 
     async def end(self, token: bytes, expires: float, at: float) -> None:
         """Take a token of another issuer no more; it expires by itself at `expires`."""
