@@ -42,27 +42,27 @@ class Sessions:
 
         await self._database.write(operation)
 
-    async def refresh(self, old: bytes, new: NewTokens, bounds: Mapping[str, float]) -> str | None:
+    async def refresh(
+        self, old: bytes, new: NewTokens, bounds: Mapping[str, float]
+    ) -> str | frozenset[str]:
         """Exchange a refresh token for new tokens; `bounds` as above.
 
         Returns:
-            The user's id. None: it is no valid one; or one that was exchanged long ago, and then
-            its whole family is revoked.
+            The user's id. Else the families that are revoked by it: none where it is no valid one,
+            its own where it was exchanged long ago, or the login is over.
         """
 
-        def operation(connection: Connection) -> str | None:
+        def operation(connection: Connection) -> str | frozenset[str]:
             query = select(tokens).where(tokens.c.hash == old, tokens.c.kind == "refresh")
             row: Any = connection.execute(query).first()
             if row is None or row.expires <= new.at:
-                return None
-            if row.used is not None and new.at - row.used > GRACE_S:
-                connection.execute(delete(tokens).where(tokens.c.family == row.family))
-                return None
+                return frozenset()
             login = Login(row.user_id, row.signed_in)
             end = _end(connection, login, bounds)
-            if end is not None and end <= new.at:
+            stolen = row.used is not None and new.at - row.used > GRACE_S
+            if stolen or (end is not None and end <= new.at):
                 connection.execute(delete(tokens).where(tokens.c.family == row.family))
-                return None
+                return frozenset([row.family])
             used = update(tokens).where(tokens.c.hash == old, tokens.c.used.is_(None))
             connection.execute(used.values(used=new.at))
             _insert(connection, _until(new, end), login, row.family)

@@ -162,6 +162,7 @@ def test_refresh(running: Any, browser: Browser, dora: str) -> None:
     database.close()
     assert refresh(first["refresh_token"]).json()["error"] == "invalid_grant"
     assert refresh(second["refresh_token"]).json()["error"] == "invalid_grant"
+    assert who(running, second["access_token"]) == 401, "it was remembered"
     for nonsense in ("", "x", second["access_token"]):
         assert refresh(nonsense).json()["error"] == "invalid_grant"
 
