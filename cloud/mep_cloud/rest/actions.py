@@ -23,7 +23,7 @@ from mep_cloud.ids import checked
 from mep_cloud.relay import Relay
 from mep_cloud.rest.bodies import answer, decoded, relay_of, user_of
 from mep_cloud.rest.submit import accept
-from mep_cloud.rest.tasks import with_result
+from mep_cloud.rest.tasks import TEXT_BYTES, with_result
 from mep_cloud.store.records import Action, StoredTask, User
 
 JSON_DATA: Final = DATA["JSONData"]
@@ -211,7 +211,7 @@ async def _allowed(request: Request, relay: Relay, *, monitor: bool) -> Action:
 
 
 async def _status(relay: Relay, action: Action) -> dict[str, Any]:
-    stored = await relay.store.tasks.get(action.task_ids, action.owner)
+    stored = await relay.store.tasks.get(action.task_ids, action.owner, most=TEXT_BYTES)
     tasks = [stored.get(task_id) for task_id in action.task_ids]
     outcomes = {None if task is None else task.outcome for task in tasks}
     gone = None in tasks
@@ -232,13 +232,34 @@ async def _status(relay: Relay, action: Action) -> dict[str, Any]:
         "display_status": state,
         "details": {
             "task_group_id": action.task_group_id,
-            "results": [
-                await _result(relay, i, task)
-                for i, task in zip(action.task_ids, tasks, strict=True)
-            ],
+            "results": await _results(relay, action.task_ids, tasks),
         },
     }
     return {key: value for key, value in told.items() if value is not None}
+
+
+async def _results(
+    relay: Relay, task_ids: list[str], tasks: list[StoredTask | None]
+) -> list[dict[str, Any]]:
+    """Every one, in order; large ones as far as one answer has room, which is made in memory."""
+    told, room = [], TEXT_BYTES
+    for task_id, task in zip(task_ids, tasks, strict=True):
+        size = task.blob.size if task is not None and task.blob is not None else 0
+        if task is not None and (task.left_out or room < size <= TEXT_BYTES):
+            told.append(_too_much(task))
+        else:
+            room -= min(size, room)
+            told.append(await _result(relay, task_id, task))
+    return told
+
+
+def _too_much(task: StoredTask) -> dict[str, Any]:
+    message = (
+        f"This action's results have more than {TEXT_BYTES} bytes together, too many for one "
+        f"answer; get this one from /v2/tasks/{task.task_id}."
+    )
+    error = {"code": codes.RESULT_TOO_LARGE, "message": message}
+    return {"task_id": task.task_id, "status": task.outcome, "error": error}
 
 
 async def _result(relay: Relay, task_id: str, task: StoredTask | None) -> dict[str, Any]:

@@ -31,6 +31,8 @@ from mep_cloud.store.records import StoredTask
 
 TEXT_BYTES: Final = 2 * limits.PAYLOAD
 """Bytes of large results in one JSON answer, which is made in memory."""
+ANSWER_BYTES: Final = limits.REQUEST
+"""Bytes of other results in one answer: as much as a request may have."""
 
 
 async def status(request: Request) -> Response:
@@ -105,11 +107,14 @@ async def listing(request: Request) -> Response:
 
 
 async def batch_status(request: Request) -> Response:
-    """``POST /v2/batch_status``: an id that is not one of the caller's tasks has failed."""
+    """``POST /v2/batch_status``: an id that is not one of the caller's tasks has failed.
+
+    Of results that are too much for one answer, the last are said to be pending: ask again.
+    """
     user = await user_of(request)
     relay = relay_of(request)
     task_ids = _ids(relay, await decoded(request, TaskIds))
-    stored = await relay.store.tasks.get(list(task_ids.values()), user.id)
+    stored = await relay.store.tasks.get(list(task_ids.values()), user.id, most=ANSWER_BYTES)
     calls = await _calls(relay, stored.values())
     binary = wants_msgpack(request)
     results: dict[str, TaskStatus[Any]] = {}
@@ -118,6 +123,9 @@ async def batch_status(request: Request) -> Response:
         task = stored.get(task_id)
         if task is None:
             results[spelled] = _not_found(task_id)
+            continue
+        if task.left_out:
+            results[spelled] = _for_another_time(task)
             continue
         if task.blob is not None and not binary:
             if task.blob.size > room and room < TEXT_BYTES:
@@ -207,7 +215,7 @@ def _transitions(task: StoredTask, call: Call | None) -> dict[str, float]:
 
 
 def _for_another_time(task: StoredTask) -> TaskStatus[Any]:
-    """Large results exceed one answer: the client asks again for what is said to be pending."""
+    """Results exceed one answer: the client asks again for what is said to be pending."""
     return TaskStatus(task.task_id, "running", details={"task_transitions": {}})
 
 

@@ -147,6 +147,10 @@ STATUS_COLUMNS = (
     tasks.c.result_blob,
 )
 
+WITHOUT_RESULT = tuple(
+    null().label("result") if each is tasks.c.result else each for each in STATUS_COLUMNS
+)
+
 LISTED = (
     select(
         tasks.c.task_id,

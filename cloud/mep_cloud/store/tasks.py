@@ -200,9 +200,16 @@ class Tasks:
         rows = await self._select(query, task_ids)
         return {row.task_id: row.payload for row in rows}
 
-    async def get(self, task_ids: Sequence[str], owner: str) -> dict[str, StoredTask]:
-        """The tasks of `owner` among `task_ids`; those whose results were dropped have failed."""
-        return await self._database.read(partial(queries.stored, task_ids=task_ids, owner=owner))
+    async def get(
+        self, task_ids: Sequence[str], owner: str, *, most: int | None = None
+    ) -> dict[str, StoredTask]:
+        """The tasks of `owner` among `task_ids`; those whose results were dropped have failed.
+
+        With `most`, the first results that have so many bytes together are read, at least one.
+        """
+        return await self._database.read(
+            partial(queries.stored, task_ids=task_ids, owner=owner, most=most)
+        )
 
     async def origin(self, task_id: str) -> TaskOrigin | None:
         """What a task was made of; None: its result was dropped, and that with it."""
