@@ -1,5 +1,5 @@
 """What time does, once a minute: tasks exceed their time-to-live, results their retention, and
-files that no task needs are removed.
+files that no task needs, expired tokens and old actions are removed.
 """
 
 import asyncio
@@ -56,6 +56,11 @@ class Sweeper:
             pass
         while await self._store.expiry.forget_submits(now - REPEATABLE_S):
             pass
+        # By then nothing is known of the tasks of an action that is so old.
+        kept = self._bounds.task_ttl_s + self._bounds.record_retention_s
+        while await self._store.actions.forget(now - kept):
+            pass
+        await self._store.sessions.forget(now)
         await self._blobs.sweep()
 
     async def _end_overdue(self, before: float) -> None:

@@ -28,7 +28,6 @@ from mep_cloud.store.records import Action, StoredTask, User
 
 JSON_DATA: Final = DATA["JSONData"]
 MAX_TASKS: Final = 1000
-RELEASE_AFTER: Final = "P30D"
 _URN: Final = "urn:globus:auth:identity:"
 _IDS: Final = uuid.UUID("6f1c5a52-8a3c-4f0e-9c56-0b4f5d7d2e11")
 
@@ -68,27 +67,29 @@ class ActionRequest(msgspec.Struct, frozen=True):
     label: str | None = None
     monitor_by: list[str] = []
     manage_by: list[str] = []
-    release_after: str = RELEASE_AFTER
+    release_after: str = ""
+    """Not heeded: the relay keeps what it keeps, and says so in its answers."""
 
 
 async def introspect(request: Request) -> Response:
     """``GET /actions/``: what this provider is; anonymous."""
-    settings = relay_of(request).settings.hooks
+    settings = relay_of(request).settings
+    hooks, deadline = settings.hooks, settings.limits.task_ttl_s
     return answer(
         request,
         {
             "types": ["Action"],
             "api_version": "1.0",
-            "globus_auth_scope": settings.action_scope,
+            "globus_auth_scope": hooks.action_scope,
             "title": "MEP functions",
             "subtitle": "Run registered functions at an endpoint",
-            "admin_contact": settings.action_contact,
+            "admin_contact": hooks.action_contact,
             "synchronous": False,
             "log_supported": False,
             "visible_to": ["public"],
             "runnable_by": ["all_authenticated_users"],
             "administered_by": [],
-            "maximum_deadline": "P14D",
+            "maximum_deadline": _duration(deadline),
             "input_schema": _schema(),
         },
     )
@@ -228,7 +229,7 @@ async def _status(relay: Relay, action: Action) -> dict[str, Any]:
         "manage_by": action.manage_by,
         "start_time": _moment(action.created),
         "completion_time": _moment(max(ended, default=0.0)) if state != "ACTIVE" else None,
-        "release_after": action.release_after,
+        "release_after": _duration(relay.settings.limits.record_retention_s),
         "display_status": state,
         "details": {
             "task_group_id": action.task_group_id,
@@ -288,6 +289,11 @@ def _output(packed: bytes) -> Any:
 
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _duration(seconds: float) -> str:
+    """As ISO 8601 has it."""
+    return f"PT{int(seconds)}S"
 
 
 def _schema() -> dict[str, Any]:

@@ -36,11 +36,15 @@ class Sessions:
         """
 
         def operation(connection: Connection) -> None:
-            connection.execute(delete(tokens).where(tokens.c.expires < new.at))
             end = _end(connection, login, bounds)
             _insert(connection, _until(new, end), login, new_id())
 
         await self._database.write(operation)
+
+    async def forget(self, expired_before: float) -> None:
+        """Drop tokens that are good for nothing any more."""
+        gone = delete(tokens).where(tokens.c.expires < expired_before)
+        await self._database.write(lambda connection: connection.execute(gone))
 
     async def refresh(
         self, old: bytes, new: NewTokens, bounds: Mapping[str, float]

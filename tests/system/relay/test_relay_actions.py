@@ -57,6 +57,7 @@ async def a_flow_runs_functions(running: Any) -> None:
         urn = f"urn:globus:auth:identity:{bob}"
         first = await run(sums, request_id="one", label="sums", monitor_by=[urn])
         assert first["status"] == "ACTIVE"
+        assert first["release_after"] == "PT7776000S"
         assert "completion_time" not in first
         start = await manager.next_start()
         endpoint = FakeEndpoint(
@@ -95,6 +96,7 @@ def test_what_the_provider_says_of_itself(running: Any) -> None:
     told = running.nobody.ok("GET", "/actions/")
     assert told["api_version"] == "1.0"
     assert told["types"] == ["Action"]
+    assert told["maximum_deadline"] == "PT1209600S"
     assert set(told["input_schema"]["required"]) == {"endpoint"}
     assert told["globus_auth_scope"].startswith("https://")
 

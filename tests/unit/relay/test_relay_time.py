@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from furnished import ALICE, furnish
-from mep_cloud.auth import Provider
+from mep_cloud.auth import Provider, digest
 from mep_cloud.blobs.directory import Directory, NewFile
 from mep_cloud.blobs.keeper import Announced, Keeper
 from mep_cloud.delivery import events
@@ -20,6 +20,7 @@ from mep_cloud.store import Store
 from mep_cloud.store import expiry as expiry_module
 from mep_cloud.store.blobs import Kind
 from mep_cloud.store.records import (
+    Action,
     Ending,
     NewTask,
     StoredTask,
@@ -145,6 +146,28 @@ def test_a_wrong_clock_of_a_node_shortens_no_retention(tmp_path: Path, clock: fl
         assert task.result == b"r"
         await world.sweep(1)
         assert await world.code("t") == "RESULT_EXPIRED"
+
+    run(tmp_path, work)
+
+
+def test_what_expired_by_itself_is_swept(tmp_path: Path) -> None:
+    async def work(world: World) -> None:
+        action = Action("a", ALICE.id, b"", None, [], [], "", "g", ["t"], T0)
+        await world.store.actions.add(action)
+        for name, expires in (("short", T0 + 50.0), ("long", T0 + 1e6), ("endless", None)):
+            await world.store.users.add_token(
+                digest(name), user_id=ALICE.id, label="", created=T0, expires=expires
+            )
+        await world.sweep(50)
+        assert await world.store.users.token_owner(digest("short")) is not None
+        await world.sweep(1)
+        assert await world.store.users.token_owner(digest("short")) is None
+        await world.sweep(BOUNDS.task_ttl_s + BOUNDS.record_retention_s - 51)
+        assert await world.store.actions.get("a") == action
+        await world.sweep(1)
+        assert await world.store.actions.get("a") is None
+        for name in ("long", "endless"):
+            assert await world.store.users.token_owner(digest(name)) is not None
 
     run(tmp_path, work)
 
