@@ -51,6 +51,9 @@ class Sweeper:
         """Do what is due now."""
         now = self._clock()
         await self._end_overdue(now - self._bounds.task_ttl_s)
+        # An endpoint was deleted while a task came for it, or the relay died before they ended.
+        for endpoint_id in await self._store.expiry.homeless(now - self._bounds.task_ttl_s):
+            self._hub.apply(events.EndpointRemoved(endpoint_id))
         await self._drop_results(now - self._bounds.result_retention_s - PLAUSIBLE_S)
         while await self._store.expiry.forget(now - self._bounds.record_retention_s):
             pass

@@ -150,6 +150,18 @@ def test_a_wrong_clock_of_a_node_shortens_no_retention(tmp_path: Path, clock: fl
     run(tmp_path, work)
 
 
+def test_tasks_end_with_their_endpoint_though_the_relay_died_meanwhile(tmp_path: Path) -> None:
+    async def work(world: World) -> None:
+        await world.submit("t")
+        await world.sweep(1)
+        assert world.hub.delivery.task_state("t") is not None
+        await world.store.endpoints.remove("e", world.now)
+        await world.sweep(1)
+        assert await world.code("t") == "ENDPOINT_NOT_FOUND"
+
+    run(tmp_path, work)
+
+
 def test_what_expired_by_itself_is_swept(tmp_path: Path) -> None:
     async def work(world: World) -> None:
         action = Action("a", ALICE.id, b"", None, [], [], "", "g", ["t"], T0)
