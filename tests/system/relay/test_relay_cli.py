@@ -28,6 +28,14 @@ def test_init_makes_a_private_directory_and_refuses_a_second_time(tmp_path: Path
     assert added["username"] == "carol@hpc.example"
 
 
+@pytest.mark.parametrize("domain", ["a b", "HPC.example", "", "user@hpc.example"])
+def test_init_refuses_a_domain_that_no_user_name_can_have(tmp_path: Path, domain: str) -> None:
+    refused = run_cli("init", tmp_path / "data", "--domain", domain)
+    assert refused.returncode == 2
+    assert "no domain in lower case" in refused.stderr
+    assert not (tmp_path / "data").exists()
+
+
 def test_verbs_explain_what_is_wrong(running: Any, tmp_path: Path) -> None:
     data = running.relay.data
     for words, hint in (
