@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from mep.wire import codes, limits
 from mep.wire.rest import (
+    ASK_AGAIN,
     TASKS_PAGE,
     BatchStatus,
     ListedTasks,
@@ -216,7 +217,8 @@ def _transitions(task: StoredTask, call: Call | None) -> dict[str, float]:
 
 def _for_another_time(task: StoredTask) -> TaskStatus[Any]:
     """Results exceed one answer: the client asks again for what is said to be pending."""
-    return TaskStatus(task.task_id, "running", details={"task_transitions": {}})
+    details = {"task_transitions": {}, ASK_AGAIN: True}
+    return TaskStatus(task.task_id, "running", details=details)
 
 
 async def _calls(relay: Relay, tasks: Iterable[StoredTask]) -> dict[str, Call]:
