@@ -133,6 +133,7 @@ def operations(store: Store, number: int) -> dict[str, Timed]:
         "list_group": lambda: store.tasks.of_group("group-1"),
         "batch_status": lambda: store.tasks.get(ids, ME),
         "function": lambda: store.functions.get("function-1"),
+        "list_functions": lambda: store.functions.search(ME, (), (), 0, 21),
         "unfinished": lambda: store.tasks.unfinished(100),
         "overdue": lambda: store.expiry.overdue(0.0, 0),
     }

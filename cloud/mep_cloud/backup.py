@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sqlite3
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -24,14 +25,18 @@ def backup(home: Home, destination: Path) -> None:
             f"{home.directory} holds no SQLite database. One in PostgreSQL is backed up with "
             "`pg_dump`."
         )
-    part = destination.with_name(destination.name + ".part")
+    if destination.exists():
+        raise HomeError(f"{destination} exists; name a new file.")
     try:
-        if destination.exists():
-            raise HomeError(f"{destination} exists; name a new file.")
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        _copy(home.database, part)
-        _sync(part)
-        part.rename(destination)
+        # 0700 and of a new name: what an earlier backup left when it was killed is not in the way.
+        with tempfile.TemporaryDirectory(
+            prefix=f".{destination.name}.", dir=destination.parent
+        ) as directory:
+            part = Path(directory) / destination.name
+            os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            _copy(home.database, part)
+            _sync(part)
+            part.rename(destination)
         _sync(destination.parent)
     except (OSError, sqlite3.Error) as error:
         raise HomeError(f"The backup {destination} cannot be written: {error}.") from error

@@ -1,7 +1,7 @@
 """Open result streams by the login that opened them, so that its end ends them."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from mep_cloud.outbox import Outbox
@@ -15,7 +15,7 @@ class Streams:
     `told` hears of what is revoked, so that other processes can :meth:`end` it too.
     """
 
-    def __init__(self, told: Callable[[set[bytes | str]], None] = lambda _: None) -> None:
+    def __init__(self, told: Callable[[Collection[bytes | str]], None] = lambda _: None) -> None:
         self._told = told
         self._open: defaultdict[bytes | str, set[Outbox]] = defaultdict(set)
 
@@ -30,7 +30,7 @@ class Streams:
         if not outboxes:
             del self._open[session]
 
-    def revoke(self, sessions: set[bytes | str]) -> None:
+    def revoke(self, sessions: Collection[bytes | str]) -> None:
         """These sessions were ended here: close what they opened."""
         self.end(sessions)
         self._told(sessions)

@@ -1,5 +1,5 @@
 """What time does, once a minute: tasks exceed their time-to-live, results their retention, and
-files that no task needs are removed.
+files that no task needs, expired tokens and old actions are removed.
 """
 
 import asyncio
@@ -12,8 +12,9 @@ from mep_cloud.blobs.keeper import Keeper
 from mep_cloud.delivery import events
 from mep_cloud.hub import Hub
 from mep_cloud.settings import Limits
+from mep_cloud.settings.limits import PLAUSIBLE_S
 from mep_cloud.store import Store
-from mep_cloud.store.task_rows import PLAUSIBLE_S, REPEATABLE_S
+from mep_cloud.store.task_rows import REPEATABLE_S
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +51,19 @@ class Sweeper:
         """Do what is due now."""
         now = self._clock()
         await self._end_overdue(now - self._bounds.task_ttl_s)
+        # An endpoint was deleted while a task came for it, or the relay died before they ended.
+        for endpoint_id in await self._store.expiry.homeless(now - self._bounds.task_ttl_s):
+            self._hub.apply(events.EndpointRemoved(endpoint_id))
         await self._drop_results(now - self._bounds.result_retention_s - PLAUSIBLE_S)
         while await self._store.expiry.forget(now - self._bounds.record_retention_s):
             pass
         while await self._store.expiry.forget_submits(now - REPEATABLE_S):
             pass
+        # By then nothing is known of the tasks of an action that is so old.
+        kept = self._bounds.task_ttl_s + self._bounds.record_retention_s
+        while await self._store.actions.forget(now - kept):
+            pass
+        await self._store.sessions.forget(now)
         await self._blobs.sweep()
 
     async def _end_overdue(self, before: float) -> None:

@@ -238,6 +238,9 @@ class TaskIds(Body, frozen=True):
     task_ids: list[str]
 
 
+ASK_AGAIN: Final = "ask_again"
+
+
 class TaskStatus(Body, Generic[Payload], frozen=True, omit_defaults=False):
     """``GET /v2/tasks/{id}``, and each value of a batch status."""
 
@@ -250,6 +253,7 @@ class TaskStatus(Body, Generic[Payload], frozen=True, omit_defaults=False):
     completion_t: str | None = None
     """Epoch seconds, as text."""
     details: dict[str, Any] | None = None
+    """:data:`ASK_AGAIN` is true in it where the task has ended and the answer had no more room."""
     failure_code: str | None = None
     exception_payload: Payload | None = None
     """The packed exception where the function itself raised one."""

@@ -341,6 +341,7 @@ class Client:
 
         Raises:
             TaskNotFound: there is no such task of yours.
+            RelayError: it ended so long ago that the relay keeps no more (code RESULT_EXPIRED).
         """
         path = f"/v3/tasks/{uuid_text(task_id, 'task id')}"
         record = self._http.call("GET", path, TaskRecord)

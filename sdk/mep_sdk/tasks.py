@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from mep.wire.rest import BatchStatus, TaskIds
+from mep.wire.rest import ASK_AGAIN, BatchStatus, TaskIds, TaskStatus
 from mep_sdk.batch import uuid_text
 from mep_sdk.connection import Connection
 from mep_sdk.outcome import shown
@@ -25,14 +25,21 @@ class Tasks:
         unknown = [each for each in names.values() if each not in self._ended]
         found = dict(self._ended)
         for some in _chunks(unknown):
-            answer = self._connection.http.call(
-                "POST", "/v2/batch_status", BatchStatus[bytes], TaskIds(some)
-            )
-            for task_id, status in answer.results.items():
-                found[task_id] = shown(self._connection.large.whole(status))
-                if keep and not found[task_id]["pending"]:
-                    self._ended[task_id] = found[task_id]
+            while some:
+                results = self._ask(some)
+                for task_id, status in results.items():
+                    found[task_id] = shown(self._connection.large.whole(status))
+                    if keep and not found[task_id]["pending"]:
+                        self._ended[task_id] = found[task_id]
+                late = [each for each in some if (results[each].details or {}).get(ASK_AGAIN)]
+                # An answer has room for one at least.
+                some = late if len(late) < len(some) else []
         return {name: found[task_id] for name, task_id in names.items()}
+
+    def _ask(self, task_ids: list[str]) -> dict[str, TaskStatus[bytes]]:
+        body = TaskIds(task_ids)
+        answer = self._connection.http.call("POST", "/v2/batch_status", BatchStatus[bytes], body)
+        return answer.results
 
     def cancel(self, task_ids: Iterable[str]) -> dict[str, str]:
         """See :meth:`mep_sdk.Client.cancel`."""

@@ -90,3 +90,26 @@ def client_create(name: str, data: Path, admin: bool, as_json: bool) -> None:
         f"client id {made.id}\nclient secret {secret}",
         as_json,
     )
+
+
+@client.command("secret")
+@click.argument("client_id")
+@data_option
+@json_option
+def client_secret(client_id: str, data: Path, as_json: bool) -> None:
+    """Give the service client CLIENT_ID a new secret and print it, once.
+
+    The old one ends at once, and tokens that it got within a minute.
+    """
+    secret = new_token(SECRET_PREFIX)
+
+    async def put(store: Store) -> None:
+        if await store.users.client(client_id) is None:
+            raise click.ClickException(
+                f"There is no service client {client_id}. `mep-relay user list` shows their ids."
+            )
+        await store.sessions.revoke_all(client_id, digest(secret))
+
+    in_home(data, put)
+    shown = {"client_id": client_id, "client_secret": secret}
+    show(shown, f"client secret {secret}", as_json)

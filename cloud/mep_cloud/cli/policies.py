@@ -4,6 +4,7 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 import click
 
@@ -25,7 +26,11 @@ def policy() -> None:
 @data_option
 @click.option("--allow-domain", multiple=True, help="example.org, or *.example.org for all below.")
 @click.option("--exclude-domain", multiple=True, help="Goes before what is allowed.")
-@click.option("--provider", help="Id of the identity provider that must know the person.")
+@click.option(
+    "--provider",
+    type=click.UUID,
+    help="Id of the identity provider that must know the person: see `mep-relay provider list`.",
+)
 @click.option(
     "--session-s",
     type=click.FloatRange(min=60),
@@ -37,7 +42,7 @@ def add(
     data: Path,
     allow_domain: tuple[str, ...],
     exclude_domain: tuple[str, ...],
-    provider: str | None,
+    provider: UUID | None,
     session_s: float | None,
     as_json: bool,
 ) -> None:
@@ -47,7 +52,8 @@ def add(
     changed; add another one, and register the endpoint again.
     """
     allowed, excluded = _checked(allow_domain), _checked(exclude_domain)
-    made = Policy(new_id(), name, allowed, excluded, provider, session_s)
+    pinned = None if provider is None else str(provider)
+    made = Policy(new_id(), name, allowed, excluded, pinned, session_s)
     if (allowed, excluded, provider, session_s) == ((), (), None, None):
         raise click.ClickException("A policy demands something: see `mep-relay policy add --help`.")
 

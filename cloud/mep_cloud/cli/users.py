@@ -1,5 +1,6 @@
 """``mep-relay user``: the relay's own people, and what is said here of others."""
 
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -153,6 +154,28 @@ def user_password(username: str, data: Path, as_json: bool) -> None:
 
     person = in_home(data, put)
     show({"username": person.username}, f"password of {person.username} set", as_json)
+
+
+@user.command("revoke")
+@click.argument("username")
+@data_option
+@json_option
+def user_revoke(username: str, data: Path, as_json: bool) -> None:
+    """End whatever speaks for USERNAME: tokens, logins, the password, a service client's secret.
+
+    For somebody who leaves, or whose laptop was stolen. A serving relay notices within a minute.
+    Tasks go on and functions stay. They come back with a new token, password or `mep-relay client
+    secret`; by the word of another identity provider, as soon as that lets them in.
+    """
+
+    async def end(store: Store) -> User:
+        person = await find_user(store, username)
+        await store.sessions.revoke_all(person.id, secrets.token_bytes(32))
+        return person
+
+    person = in_home(data, end)
+    shown = {"id": person.id, "username": person.username}
+    show(shown, f"nothing speaks for {person.username} any more", as_json)
 
 
 def _new_password() -> str:

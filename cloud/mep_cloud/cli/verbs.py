@@ -12,6 +12,7 @@ from mep_cloud.cli.common import data_option, json_option, show, store_of, with_
 from mep_cloud.cli.settings import show_settings
 from mep_cloud.errors import RelayError
 from mep_cloud.home import Home
+from mep_cloud.identity.settings import check_domain
 from mep_cloud.ids import new_id
 from mep_cloud.store import Store
 
@@ -76,6 +77,10 @@ def init(
     database: together they can sign starts for every registered endpoint. Refuses a directory
     that is not empty.
     """
+    try:
+        check_domain(domain)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", param_hint="--domain") from error
     home = Home(directory)
     home.create()
     try:

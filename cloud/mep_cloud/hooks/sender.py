@@ -54,6 +54,8 @@ class Sender:
         self._clock = clock
         self._told = told
         self._by_owner: dict[str, dict[str, Webhook]] = {}
+        self._changes = 0
+        """Webhooks that came or went in this process."""
         self._networks = Networks(settings.allowed_networks, loopback=settings.http_to_loopback)
         self._context = ssl.create_default_context()
         if settings.ca_file:
@@ -84,11 +86,13 @@ class Sender:
     def added(self, webhook: Webhook) -> None:
         """It is to be told from now on."""
         self._by_owner.setdefault(webhook.owner, {})[webhook.id] = webhook
+        self._changes += 1
         self._told()
 
     def removed(self, webhook_id: str, owner: str) -> None:
         """It is not to be told any more."""
         self._by_owner.get(owner, {}).pop(webhook_id, None)
+        self._changes += 1
         self._told()
 
     def changed(self) -> None:
@@ -122,8 +126,13 @@ class Sender:
                 log.exception("webhooks could not be read")
 
     async def _refresh(self) -> None:
+        # One that came while all were read may be missing among them: its news would be lost.
+        changes, webhooks = -1, list[Webhook]()
+        while changes != self._changes:
+            changes = self._changes
+            webhooks = await self._store.all()
         by_owner: dict[str, dict[str, Webhook]] = {}
-        for webhook in await self._store.all():
+        for webhook in webhooks:
             by_owner.setdefault(webhook.owner, {})[webhook.id] = webhook
             self._drain_soon(webhook.id)
         self._by_owner = by_owner

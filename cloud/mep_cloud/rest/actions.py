@@ -23,12 +23,11 @@ from mep_cloud.ids import checked
 from mep_cloud.relay import Relay
 from mep_cloud.rest.bodies import answer, decoded, relay_of, user_of
 from mep_cloud.rest.submit import accept
-from mep_cloud.rest.tasks import with_result
+from mep_cloud.rest.tasks import TEXT_BYTES, with_result
 from mep_cloud.store.records import Action, StoredTask, User
 
 JSON_DATA: Final = DATA["JSONData"]
 MAX_TASKS: Final = 1000
-RELEASE_AFTER: Final = "P30D"
 _URN: Final = "urn:globus:auth:identity:"
 _IDS: Final = uuid.UUID("6f1c5a52-8a3c-4f0e-9c56-0b4f5d7d2e11")
 
@@ -68,27 +67,29 @@ class ActionRequest(msgspec.Struct, frozen=True):
     label: str | None = None
     monitor_by: list[str] = []
     manage_by: list[str] = []
-    release_after: str = RELEASE_AFTER
+    release_after: str = ""
+    """Not heeded: the relay keeps what it keeps, and says so in its answers."""
 
 
 async def introspect(request: Request) -> Response:
     """``GET /actions/``: what this provider is; anonymous."""
-    settings = relay_of(request).settings.hooks
+    settings = relay_of(request).settings
+    hooks, deadline = settings.hooks, settings.limits.task_ttl_s
     return answer(
         request,
         {
             "types": ["Action"],
             "api_version": "1.0",
-            "globus_auth_scope": settings.action_scope,
+            "globus_auth_scope": hooks.action_scope,
             "title": "MEP functions",
             "subtitle": "Run registered functions at an endpoint",
-            "admin_contact": settings.action_contact,
+            "admin_contact": hooks.action_contact,
             "synchronous": False,
             "log_supported": False,
             "visible_to": ["public"],
             "runnable_by": ["all_authenticated_users"],
             "administered_by": [],
-            "maximum_deadline": "P14D",
+            "maximum_deadline": _duration(deadline),
             "input_schema": _schema(),
         },
     )
@@ -211,7 +212,7 @@ async def _allowed(request: Request, relay: Relay, *, monitor: bool) -> Action:
 
 
 async def _status(relay: Relay, action: Action) -> dict[str, Any]:
-    stored = await relay.store.tasks.get(action.task_ids, action.owner)
+    stored = await relay.store.tasks.get(action.task_ids, action.owner, most=TEXT_BYTES)
     tasks = [stored.get(task_id) for task_id in action.task_ids]
     outcomes = {None if task is None else task.outcome for task in tasks}
     gone = None in tasks
@@ -228,17 +229,38 @@ async def _status(relay: Relay, action: Action) -> dict[str, Any]:
         "manage_by": action.manage_by,
         "start_time": _moment(action.created),
         "completion_time": _moment(max(ended, default=0.0)) if state != "ACTIVE" else None,
-        "release_after": action.release_after,
+        "release_after": _duration(relay.settings.limits.record_retention_s),
         "display_status": state,
         "details": {
             "task_group_id": action.task_group_id,
-            "results": [
-                await _result(relay, i, task)
-                for i, task in zip(action.task_ids, tasks, strict=True)
-            ],
+            "results": await _results(relay, action.task_ids, tasks),
         },
     }
     return {key: value for key, value in told.items() if value is not None}
+
+
+async def _results(
+    relay: Relay, task_ids: list[str], tasks: list[StoredTask | None]
+) -> list[dict[str, Any]]:
+    """Every one, in order; large ones as far as one answer has room, which is made in memory."""
+    told, room = [], TEXT_BYTES
+    for task_id, task in zip(task_ids, tasks, strict=True):
+        size = task.blob.size if task is not None and task.blob is not None else 0
+        if task is not None and (task.left_out or room < size <= TEXT_BYTES):
+            told.append(_too_much(task))
+        else:
+            room -= min(size, room)
+            told.append(await _result(relay, task_id, task))
+    return told
+
+
+def _too_much(task: StoredTask) -> dict[str, Any]:
+    message = (
+        f"This action's results have more than {TEXT_BYTES} bytes together, too many for one "
+        f"answer; get this one from /v2/tasks/{task.task_id}."
+    )
+    error = {"code": codes.RESULT_TOO_LARGE, "message": message}
+    return {"task_id": task.task_id, "status": task.outcome, "error": error}
 
 
 async def _result(relay: Relay, task_id: str, task: StoredTask | None) -> dict[str, Any]:
@@ -267,6 +289,11 @@ def _output(packed: bytes) -> Any:
 
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _duration(seconds: float) -> str:
+    """As ISO 8601 has it."""
+    return f"PT{int(seconds)}S"
 
 
 def _schema() -> dict[str, Any]:

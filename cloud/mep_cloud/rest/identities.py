@@ -43,7 +43,8 @@ async def identities(request: Request) -> Response:
     if (ids is None) == (names is None):
         message = "Give ids=... or usernames=..., separated by commas."
         raise Refusal(400, codes.INVALID_REQUEST, message)
-    wanted = {checked(each, "identity id") for each in ids or ()}
+    ids = None if ids is None else [checked(each, "identity id") for each in ids]
+    wanted = set(ids or ())
     wanted |= {each.lower() for each in names or ()}
     relay = relay_of(request)
     own = relay.provider.identity_set(user)

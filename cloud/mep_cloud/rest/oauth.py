@@ -5,7 +5,7 @@ import binascii
 import hmac
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -24,6 +24,7 @@ from mep_cloud.auth import (
     new_token,
 )
 from mep_cloud.errors import StoreError
+from mep_cloud.relay import Relay
 from mep_cloud.rest.bodies import JSON, raw, relay_of
 from mep_cloud.store.logins import Poll
 from mep_cloud.store.records import DeviceCode, NewTokens
@@ -82,9 +83,7 @@ async def revoke(request: Request) -> Response:
         # Its issuer goes on believing it; this relay does not.
         await relay.store.sessions.end(fingerprint(token), expires, time.time())
         ended = {fingerprint(token)}
-    if ended is not None:
-        relay.gatekeeper.forget_all()
-        relay.streams.revoke(ended)
+    _forget(relay, ended or ())
     return _private({"active": False})
 
 
@@ -141,6 +140,13 @@ async def on_oauth_error(_request: Request, error: Exception) -> Response:
     return Response(msgspec.json.encode(body), error.status, headers, JSON)
 
 
+def _forget(relay: Relay, ended: Collection[bytes | str]) -> None:
+    """Requests and streams of these logins and lone tokens are over."""
+    if ended:
+        relay.gatekeeper.forget_all()
+        relay.streams.revoke(ended)
+
+
 async def _client_credentials(request: Request, form: Form) -> dict[str, Any]:
     relay = relay_of(request)
     client_id, secret = _credentials(request, form)
@@ -167,7 +173,9 @@ async def _refresh(request: Request, form: Form) -> dict[str, Any]:
     access, refresh, new = new_tokens("refreshed")
     old = digest(form.get("refresh_token", ""))
     relay = relay_of(request)
-    if await relay.store.sessions.refresh(old, new, relay.others.sessions) is None:
+    refreshed = await relay.store.sessions.refresh(old, new, relay.others.sessions)
+    if not isinstance(refreshed, str):
+        _forget(relay, refreshed)
         message = "The login is over: expired, or revoked. Log in again with `mep login`."
         raise OAuthError("invalid_grant", message)
     return _tokens(access, form) | {"refresh_token": refresh}

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from mep.wire import codes, limits
 from mep.wire.rest import (
+    ASK_AGAIN,
     TASKS_PAGE,
     BatchStatus,
     ListedTasks,
@@ -31,6 +32,8 @@ from mep_cloud.store.records import StoredTask
 
 TEXT_BYTES: Final = 2 * limits.PAYLOAD
 """Bytes of large results in one JSON answer, which is made in memory."""
+ANSWER_BYTES: Final = limits.REQUEST
+"""Bytes of other results in one answer: as much as a request may have."""
 
 
 async def status(request: Request) -> Response:
@@ -49,7 +52,10 @@ async def status(request: Request) -> Response:
 
 
 async def record(request: Request) -> Response:
-    """``GET /v3/tasks/{id}``: all that the relay knows of a task, but for payload and result."""
+    """``GET /v3/tasks/{id}``: all that the relay knows of a task, but for payload and result.
+
+    410 where that is no more than that it ended, since its result was dropped.
+    """
     user = await user_of(request)
     relay = relay_of(request)
     task_id = checked(request.path_params["id"], "task id")
@@ -57,6 +63,8 @@ async def record(request: Request) -> Response:
     if task is None:
         raise Refusal(404, codes.TASK_NOT_FOUND, _unknown(task_id))
     origin = await relay.store.tasks.origin(task_id)
+    if origin is None:
+        raise Refusal(410, codes.RESULT_EXPIRED, _dropped(task_id))
     call = (await _calls(relay, [task])).get(task_id)
     told = TaskRecord(
         task_id=task_id,
@@ -100,11 +108,14 @@ async def listing(request: Request) -> Response:
 
 
 async def batch_status(request: Request) -> Response:
-    """``POST /v2/batch_status``: an id that is not one of the caller's tasks has failed."""
+    """``POST /v2/batch_status``: an id that is not one of the caller's tasks has failed.
+
+    Of results that are too much for one answer, the last are said to be pending: ask again.
+    """
     user = await user_of(request)
     relay = relay_of(request)
     task_ids = _ids(relay, await decoded(request, TaskIds))
-    stored = await relay.store.tasks.get(list(task_ids.values()), user.id)
+    stored = await relay.store.tasks.get(list(task_ids.values()), user.id, most=ANSWER_BYTES)
     calls = await _calls(relay, stored.values())
     binary = wants_msgpack(request)
     results: dict[str, TaskStatus[Any]] = {}
@@ -113,6 +124,9 @@ async def batch_status(request: Request) -> Response:
         task = stored.get(task_id)
         if task is None:
             results[spelled] = _not_found(task_id)
+            continue
+        if task.left_out:
+            results[spelled] = _for_another_time(task)
             continue
         if task.blob is not None and not binary:
             if task.blob.size > room and room < TEXT_BYTES:
@@ -202,8 +216,9 @@ def _transitions(task: StoredTask, call: Call | None) -> dict[str, float]:
 
 
 def _for_another_time(task: StoredTask) -> TaskStatus[Any]:
-    """Large results exceed one answer: the client asks again for what is said to be pending."""
-    return TaskStatus(task.task_id, "running", details={"task_transitions": {}})
+    """Results exceed one answer: the client asks again for what is said to be pending."""
+    details = {"task_transitions": {}, ASK_AGAIN: True}
+    return TaskStatus(task.task_id, "running", details=details)
 
 
 async def _calls(relay: Relay, tasks: Iterable[StoredTask]) -> dict[str, Call]:
@@ -252,6 +267,13 @@ def _uploaded(blob: Blob | None) -> Uploaded | None:
 def _not_found(task_id: str) -> TaskStatus[Any]:
     return TaskStatus(
         task_id, "failed", exception=_unknown(task_id), failure_code=codes.TASK_NOT_FOUND
+    )
+
+
+def _dropped(task_id: str) -> str:
+    return (
+        f"Task {task_id} has ended, and the relay has kept its record as long as it keeps results "
+        "(see result_retention_s in GET /v3/limits). Fetch results sooner, or run it again."
     )
 
 

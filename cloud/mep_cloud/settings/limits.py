@@ -9,6 +9,8 @@ from mep_cloud.settings.section import DAY_S, Section
 
 MOST_INLINE: Final = limits.LINK_FRAME - limits.BATCH_BYTES
 """Bytes that fit into one link frame beside what surrounds them."""
+PLAUSIBLE_S: Final = 3600.0
+"""A node's clock may differ so much from the relay's; retention allows for it."""
 
 
 class Limits(Section, frozen=True):
@@ -75,7 +77,7 @@ class Limits(Section, frozen=True):
         Meta(
             ge=60,
             description="Seconds after its end that a task is known at all: one whose result was "
-            "dropped is told of as RESULT_EXPIRED until then.",
+            "dropped is told of as RESULT_EXPIRED until then. More than result_retention_s.",
         ),
     ] = 90 * DAY_S
     task_ttl_s: Annotated[
@@ -88,9 +90,14 @@ class Limits(Section, frozen=True):
     ] = 14 * DAY_S
 
     def __post_init__(self) -> None:
-        """A request has room for what may be in it."""
+        """A request has room for what may be in it, and no task is forgotten with its result."""
         if self.request < max(min(self.payload, limits.PAYLOAD), self.function):
             raise ValueError("request must not be less than payload or function")
+        if self.record_retention_s <= self.result_retention_s + PLAUSIBLE_S:
+            raise ValueError(
+                "record_retention_s must exceed result_retention_s by more than an hour, or nobody "
+                "would be told that a result has expired"
+            )
 
 
 PRESETS: Final[dict[str, dict[str, Any]]] = {

@@ -1,7 +1,7 @@
 """Runs of functions by the action provider's API."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select
 
@@ -12,6 +12,8 @@ from mep_cloud.store.schema import actions
 _FIELDS = tuple(Action.__dataclass_fields__)
 _COLUMNS = tuple(actions.c[field] for field in _FIELDS)
 _LISTS = ("monitor_by", "manage_by", "task_ids")
+STEP: Final = 500
+"""Rows of one step of forgetting."""
 
 
 class Actions:
@@ -45,6 +47,15 @@ class Actions:
         """Forget an action; its tasks are kept as long as any."""
         gone = delete(actions).where(actions.c.id == action_id)
         await self._database.write(lambda connection: connection.execute(gone))
+
+    async def forget(self, created_before: float) -> bool:
+        """One step of forgetting actions that nobody released; whether there may be more."""
+        old = select(actions.c.id).where(actions.c.created < created_before).limit(STEP)
+        ids = await self._database.read(lambda connection: connection.scalars(old).all())
+        if ids:
+            gone = delete(actions).where(actions.c.id.in_(ids))
+            await self._database.write(lambda connection: connection.execute(gone))
+        return len(ids) == STEP
 
 
 def _as_action(row: Any) -> Action:

@@ -17,7 +17,14 @@ from mep_cloud.store.database import Database
 from mep_cloud.store.engines import lock_sweeping
 from mep_cloud.store.prepared import Prepared
 from mep_cloud.store.records import Delivered, StoredTask
-from mep_cloud.store.schema import blobs, expired_tasks, submits, tasks
+from mep_cloud.store.schema import (
+    blobs,
+    endpoints,
+    expired_tasks,
+    submits,
+    tasks,
+    user_endpoints,
+)
 
 STEP: Final = 500
 """Rows of one step."""
@@ -109,6 +116,21 @@ class Expiry:
         rows = await self._database.read(lambda c: c.execute(query).all())
         old = [row.task_id for row in rows if row.created < submitted_before]
         return old, _visited(rows, submitted_before, after)
+
+    async def homeless(self, deleted_after: float) -> list[str]:
+        """Endpoints that were deleted since then, and have tasks without an end."""
+        deleted = select(endpoints.c.id).where(endpoints.c.deleted > deleted_after)
+        gone = await self._database.read(lambda c: c.scalars(deleted).all())
+        if not gone:
+            return []
+        query = (
+            select(user_endpoints.c.endpoint_id)
+            .distinct()
+            .select_from(tasks)
+            .join(user_endpoints, tasks.c.user_endpoint_id == user_endpoints.c.id)
+            .where(tasks.c.outcome.is_(None), user_endpoints.c.endpoint_id.in_(gone))
+        )
+        return list(await self._database.read(lambda c: c.scalars(query).all()))
 
     async def drop_results(self, ended_before: float, after: int) -> Visited:
         """One step of dropping the results of tasks that ended before this time."""

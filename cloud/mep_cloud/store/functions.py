@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import insert, or_, select, union, update
 
 from mep_cloud.store.database import Database
 from mep_cloud.store.records import FunctionRecord
@@ -43,9 +43,9 @@ class Functions:
 
         Only `owner`'s own, those of `groups`, and public ones. Letter case does not count.
         """
-        seen = [functions.c.owner == owner, functions.c.public.is_(True)]
+        visible = [functions.c.owner == owner, functions.c.public.is_(True)]
         if groups:
-            seen.append(functions.c.group_id.in_(groups))
+            visible.append(functions.c.group_id.in_(groups))
         matches = [
             or_(
                 functions.c.name.icontains(word, autoescape=True),
@@ -53,13 +53,19 @@ class Functions:
             )
             for word in words
         ]
-        query = (
-            select(*_COLUMNS)
-            .where(or_(*seen), functions.c.deleted.is_(None), *matches)
-            .order_by(functions.c.created.desc(), functions.c.id)
-            .offset(offset)
-            .limit(limit)
-        )
+        newest = functions.c.created.desc(), functions.c.id
+        # Each part has its index; of an OR of them, everybody's functions would be looked at.
+        parts = [
+            select(functions.c.id)
+            .where(each, functions.c.deleted.is_(None), *matches)
+            .order_by(*newest)
+            .limit(offset + limit)
+            .subquery()
+            for each in visible
+        ]
+        seen = union(*(select(each.c.id) for each in parts))
+        query = select(*_COLUMNS).where(functions.c.id.in_(seen)).order_by(*newest)
+        query = query.offset(offset).limit(limit)
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return [FunctionRecord(*row) for row in rows]
 

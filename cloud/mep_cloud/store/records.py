@@ -250,6 +250,8 @@ class StoredTask:
     cancel_requested: float | None = None
     blob: Blob | None = None
     """Where the result is, if it is too large for `result`."""
+    left_out: bool = False
+    """There is a result, which was not read."""
 
     @property
     def result_size(self) -> int:

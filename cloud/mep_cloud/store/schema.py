@@ -144,7 +144,12 @@ functions = Table(
 )
 """A deleted function keeps its body: tasks that were accepted before still need it."""
 
-Index("functions_newest", functions.c.created)
+Index(
+    "functions_public",
+    functions.c.created,
+    sqlite_where=functions.c.public.is_(True),
+    postgresql_where=functions.c.public.is_(True),
+)
 Index("functions_owner", functions.c.owner, functions.c.created)
 Index("functions_group", functions.c.group_id, functions.c.created)
 
@@ -427,6 +432,13 @@ Index(
     sqlite_where=endpoints.c.public.is_(True),
     postgresql_where=endpoints.c.public.is_(True),
 )
+Index(
+    "endpoints_deleted",
+    endpoints.c.deleted,
+    sqlite_where=endpoints.c.deleted.is_not(None),
+    postgresql_where=endpoints.c.deleted.is_not(None),
+)
+Index("actions_created", actions.c.created)
 Index("tokens_user", tokens.c.user_id)
 Index("tokens_endpoint", tokens.c.endpoint_id)
 Index(

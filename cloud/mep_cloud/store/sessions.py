@@ -9,7 +9,14 @@ from sqlalchemy import Connection, delete, insert, select, update
 from mep_cloud.ids import new_id
 from mep_cloud.store.database import Database
 from mep_cloud.store.records import Login, NewTokens
-from mep_cloud.store.schema import ended_tokens, tokens, users
+from mep_cloud.store.schema import (
+    device_codes,
+    ended_tokens,
+    passwords,
+    tokens,
+    users,
+    web_sessions,
+)
 
 GRACE_S: Final = 60.0
 """A refresh token that was exchanged may be so again for so long: the answer may have been lost,
@@ -29,33 +36,37 @@ class Sessions:
         """
 
         def operation(connection: Connection) -> None:
-            connection.execute(delete(tokens).where(tokens.c.expires < new.at))
             end = _end(connection, login, bounds)
             _insert(connection, _until(new, end), login, new_id())
 
         await self._database.write(operation)
 
-    async def refresh(self, old: bytes, new: NewTokens, bounds: Mapping[str, float]) -> str | None:
+    async def forget(self, expired_before: float) -> None:
+        """Drop tokens that are good for nothing any more."""
+        gone = delete(tokens).where(tokens.c.expires < expired_before)
+        await self._database.write(lambda connection: connection.execute(gone))
+
+    async def refresh(
+        self, old: bytes, new: NewTokens, bounds: Mapping[str, float]
+    ) -> str | frozenset[str]:
         """Exchange a refresh token for new tokens; `bounds` as above.
 
         Returns:
-            The user's id. None: it is no valid one; or one that was exchanged long ago, and then
-            its whole family is revoked.
+            The user's id. Else the families that are revoked by it: none where it is no valid one,
+            its own where it was exchanged long ago, or the login is over.
         """
 
-        def operation(connection: Connection) -> str | None:
+        def operation(connection: Connection) -> str | frozenset[str]:
             query = select(tokens).where(tokens.c.hash == old, tokens.c.kind == "refresh")
             row: Any = connection.execute(query).first()
             if row is None or row.expires <= new.at:
-                return None
-            if row.used is not None and new.at - row.used > GRACE_S:
-                connection.execute(delete(tokens).where(tokens.c.family == row.family))
-                return None
+                return frozenset()
             login = Login(row.user_id, row.signed_in)
             end = _end(connection, login, bounds)
-            if end is not None and end <= new.at:
+            stolen = row.used is not None and new.at - row.used > GRACE_S
+            if stolen or (end is not None and end <= new.at):
                 connection.execute(delete(tokens).where(tokens.c.family == row.family))
-                return None
+                return frozenset([row.family])
             used = update(tokens).where(tokens.c.hash == old, tokens.c.used.is_(None))
             connection.execute(used.values(used=new.at))
             _insert(connection, _until(new, end), login, row.family)
@@ -83,6 +94,20 @@ class Sessions:
             return {token, row.family}
 
         return await self._database.write(operation)
+
+    async def revoke_all(self, user_id: str, secret: bytes) -> None:
+        """Forget whatever speaks for a person or a service client.
+
+        `secret` is the hash of a client's secret from now on.
+        """
+        change = update(users).where(users.c.id == user_id, users.c.client_secret_hash.is_not(None))
+
+        def operation(connection: Connection) -> None:
+            for table in (tokens, web_sessions, device_codes, passwords):
+                connection.execute(delete(table).where(table.c.user_id == user_id))
+            connection.execute(change.values(client_secret_hash=secret))
+
+        await self._database.write(operation)
 
     async def end(self, token: bytes, expires: float, at: float) -> None:
         """Take a token of another issuer no more; it expires by itself at `expires`."""

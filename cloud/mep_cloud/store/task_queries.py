@@ -1,6 +1,7 @@
 """What is asked of tasks, on a connection that reads; :class:`~.tasks.Tasks` asks it."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from heapq import merge
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from mep_cloud.store.schema import functions, task_groups, tasks, user_endpoints
 from mep_cloud.store.task_rows import (
     LISTED,
     STATUS_COLUMNS,
+    WITHOUT_RESULT,
     as_result,
     as_stored,
     decoded,
@@ -80,18 +82,52 @@ def unfinished(
     ]
 
 
-def stored(connection: Connection, task_ids: Sequence[str], owner: str) -> dict[str, StoredTask]:
-    """The tasks of `owner` among `task_ids`; those whose results were dropped have failed."""
+def stored(
+    connection: Connection, task_ids: Sequence[str], owner: str, most: int | None
+) -> dict[str, StoredTask]:
+    """See :meth:`~.tasks.Tasks.get`."""
+    late = set() if most is None else _beyond(connection, task_ids, owner, most)
     query = select(*STATUS_COLUMNS).where(tasks.c.owner == owner)
-    found = {row.task_id: as_stored(row) for row in selected(connection, query, task_ids)}
+    early = [task_id for task_id in task_ids if task_id not in late]
+    found = {row.task_id: as_stored(row) for row in selected(connection, query, early)}
+    query = select(*WITHOUT_RESULT).where(tasks.c.owner == owner)
+    for row in selected(connection, query, list(late)):
+        found[row.task_id] = replace(as_stored(row), left_out=True)
     missing = [task_id for task_id in task_ids if task_id not in found]
     for chunk in _chunks(missing):
         found |= expired(connection, chunk, owner)
     return found
 
 
-def origin(connection: Connection, task_id: str) -> TaskOrigin:
-    """What a task that exists was made of."""
+def _beyond(connection: Connection, task_ids: Sequence[str], owner: str, most: int) -> set[str]:
+    """Tasks whose results are more than `most` bytes together with those before; never the first
+    that has one.
+    """
+    query = select(tasks.c.task_id, func.length(tasks.c.result)).where(
+        tasks.c.owner == owner, tasks.c.result.is_not(None)
+    )
+    sizes = dict(map(tuple, selected(connection, query, task_ids)))
+    late, total = set(), 0
+    for task_id in task_ids:
+        size = sizes.get(task_id, 0)
+        if total and total + size > most:
+            late.add(task_id)
+        else:
+            total += size
+    return late
+
+
+def owned(connection: Connection, task_ids: Sequence[str], owner: str) -> set[str]:
+    """Which of these tasks are `owner`'s; those whose results were dropped are, too."""
+    query = select(tasks.c.task_id).where(tasks.c.owner == owner)
+    found = {row.task_id for row in selected(connection, query, task_ids)}
+    for chunk in _chunks([task_id for task_id in task_ids if task_id not in found]):
+        found |= expired(connection, chunk, owner).keys()
+    return found
+
+
+def origin(connection: Connection, task_id: str) -> TaskOrigin | None:
+    """What a task was made of; None: its result was dropped, and that with it."""
     query = (
         select(
             tasks.c.function_id,
@@ -107,7 +143,8 @@ def origin(connection: Connection, task_id: str) -> TaskOrigin:
         .join(user_endpoints, tasks.c.user_endpoint_id == user_endpoints.c.id)
         .where(tasks.c.task_id == task_id)
     )
-    return TaskOrigin(*connection.execute(query).one())
+    row = connection.execute(query).first()
+    return None if row is None else TaskOrigin(*row)
 
 
 def newest(connection: Connection, owner: str, group_id: str | None, most: int) -> list[ListedTask]:

@@ -20,6 +20,7 @@ from sqlalchemy.sql.dml import UpdateBase
 
 from mep.wire.codec import encode
 from mep.wire.tasks import Blob, Failure, Result
+from mep_cloud.settings.limits import PLAUSIBLE_S
 from mep_cloud.store.prepared import Prepared
 from mep_cloud.store.records import Ending, StoredTask, Submission
 from mep_cloud.store.schema import (
@@ -30,10 +31,6 @@ from mep_cloud.store.schema import (
     tasks,
     user_endpoints,
 )
-
-PLAUSIBLE_S: Final = 3600.0
-"""A node's clock may differ so much from the relay's; retention allows for it."""
-
 
 REPEATABLE_S: Final = 24 * 3600
 """How long a repeated submit gets its first answer."""
@@ -148,6 +145,10 @@ STATUS_COLUMNS = (
     tasks.c.waited,
     tasks.c.cancel_requested,
     tasks.c.result_blob,
+)
+
+WITHOUT_RESULT = tuple(
+    null().label("result") if each is tasks.c.result else each for each in STATUS_COLUMNS
 )
 
 LISTED = (

@@ -200,18 +200,24 @@ class Tasks:
         rows = await self._select(query, task_ids)
         return {row.task_id: row.payload for row in rows}
 
-    async def get(self, task_ids: Sequence[str], owner: str) -> dict[str, StoredTask]:
-        """The tasks of `owner` among `task_ids`; those whose results were dropped have failed."""
-        return await self._database.read(partial(queries.stored, task_ids=task_ids, owner=owner))
+    async def get(
+        self, task_ids: Sequence[str], owner: str, *, most: int | None = None
+    ) -> dict[str, StoredTask]:
+        """The tasks of `owner` among `task_ids`; those whose results were dropped have failed.
 
-    async def origin(self, task_id: str) -> TaskOrigin:
-        """What a task that exists was made of."""
+        With `most`, the first results that have so many bytes together are read, at least one.
+        """
+        return await self._database.read(
+            partial(queries.stored, task_ids=task_ids, owner=owner, most=most)
+        )
+
+    async def origin(self, task_id: str) -> TaskOrigin | None:
+        """What a task was made of; None: its result was dropped, and that with it."""
         return await self._database.read(partial(queries.origin, task_id=task_id))
 
     async def owned(self, task_ids: Sequence[str], owner: str) -> set[str]:
-        """Which of these tasks are `owner`'s."""
-        query = select(tasks.c.task_id).where(tasks.c.owner == owner)
-        return {row.task_id for row in await self._select(query, task_ids)}
+        """Which of these tasks are `owner`'s; those whose results were dropped are, too."""
+        return await self._database.read(partial(queries.owned, task_ids=task_ids, owner=owner))
 
     async def newest(self, owner: str, group_id: str | None, most: int) -> list[ListedTask]:
         """The newest tasks of a group, or of the newest groups, of `owner`.

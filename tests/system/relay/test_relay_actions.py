@@ -4,9 +4,12 @@ import asyncio
 import uuid
 from typing import Any
 
+from mep_cloud.store import Store
+from mep_cloud.store.records import Ending
 from relay_driver import BOUND_S, FakeEndpoint, FakeManager, kept
 
 from mep.payload import dump_result, load_arguments
+from mep.wire import limits
 from mep.wire.tasks import Failure, Result
 
 
@@ -54,6 +57,7 @@ async def a_flow_runs_functions(running: Any) -> None:
         urn = f"urn:globus:auth:identity:{bob}"
         first = await run(sums, request_id="one", label="sums", monitor_by=[urn])
         assert first["status"] == "ACTIVE"
+        assert first["release_after"] == "PT7776000S"
         assert "completion_time" not in first
         start = await manager.next_start()
         endpoint = FakeEndpoint(
@@ -92,5 +96,38 @@ def test_what_the_provider_says_of_itself(running: Any) -> None:
     told = running.nobody.ok("GET", "/actions/")
     assert told["api_version"] == "1.0"
     assert told["types"] == ["Action"]
+    assert told["maximum_deadline"] == "PT1209600S"
     assert set(told["input_schema"]["required"]) == {"endpoint"}
     assert told["globus_auth_scope"].startswith("https://")
+
+
+def test_results_beyond_one_answer_are_told_apart(own_relay: Any) -> None:
+    running = own_relay()
+    packed = dump_result("x" * (limits.INLINE - 100), ["11"])
+    assert len(packed) <= limits.INLINE
+    room = limits.REQUEST // len(packed)
+    endpoint_id, function = running.admin.endpoint()["endpoint_id"], running.alice.function()
+    body = {"endpoint": endpoint_id, "tasks": [{"function": function}] * (room + 2)}
+    run = {"request_id": "r", "body": body}
+    action = running.alice("POST", "/actions/run", json=run).json()
+    task_ids = [each["task_id"] for each in action["details"]["results"]]
+
+    async def end() -> None:
+        async with Store(running.relay.data / "relay.sqlite3") as store:
+            results = [Result(each, "success", packed, None, 1.0, 2.0) for each in task_ids]
+            await store.tasks.end([Ending(each, 1.0, 2.0) for each in results])
+
+    asyncio.run(end())
+    told = running.alice.results(task_ids)
+    assert [told[each]["status"] for each in task_ids] == ["success"] * room + ["running"] * 2
+    told = running.alice.results(task_ids[room:])
+    assert [each["status"] for each in told.values()] == ["success"] * 2
+    status = running.alice.ok("GET", f"/actions/{action['action_id']}/status")
+    assert status["status"] == "SUCCEEDED"
+    results = status["details"]["results"]
+    assert {each["status"] for each in results} == {"success"}
+    outputs = [each["output"] for each in results if "output" in each]
+    assert 0 < sum(map(len, outputs)) <= 2 * limits.PAYLOAD
+    errors = [each["error"] for each in results if "error" in each]
+    assert {each["code"] for each in errors} == {"RESULT_TOO_LARGE"}
+    assert f"/v2/tasks/{task_ids[-1]}" in errors[-1]["message"]

@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
+from mep_cloud.store import Store
 from relay_driver import BOUND_S, FakeEndpoint, FakeManager, kept
 
 from mep.wire import to_endpoint
@@ -191,3 +192,27 @@ async def a_task_tells_when_it_took_each_step(running: Any) -> None:
     old = running.alice.ok("GET", f"/v2/tasks/{task_id}")
     assert old["details"]["task_transitions"] == steps
     assert running.bob("GET", f"/v3/tasks/{task_id}").status_code == 404
+
+
+def test_a_task_whose_result_was_dropped_is_told_of_as_such(own_relay: Any) -> None:
+    running = own_relay()
+    endpoint = running.admin.endpoint()["endpoint_id"]
+    function = running.alice.function()
+    (task_id,) = running.alice.submit(endpoint, function, ["x"])["tasks"][function]
+    cancel = {"task_ids": [task_id]}
+    running.alice.ok("POST", "/v3/tasks/cancel", json=cancel)
+    running.alice.wait([task_id])
+
+    async def sweep() -> None:
+        async with Store(running.relay.data / "relay.sqlite3") as store:
+            await store.expiry.drop_results(time.time() + 3600, 0)
+
+    asyncio.run(sweep())
+    refused = running.alice("GET", f"/v3/tasks/{task_id}")
+    assert (refused.status_code, refused.json()["code"]) == (410, "RESULT_EXPIRED")
+    assert "result_retention_s" in refused.json()["message"]
+    assert running.bob("GET", f"/v3/tasks/{task_id}").status_code == 404
+    told = running.alice.ok("GET", f"/v2/tasks/{task_id}")
+    assert (told["status"], told["failure_code"]) == ("failed", "RESULT_EXPIRED")
+    assert running.alice.ok("POST", "/v3/tasks/cancel", json=cancel)["tasks"] == {task_id: "ended"}
+    assert running.bob.ok("POST", "/v3/tasks/cancel", json=cancel)["tasks"] == {task_id: "unknown"}

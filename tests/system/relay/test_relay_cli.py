@@ -28,6 +28,14 @@ def test_init_makes_a_private_directory_and_refuses_a_second_time(tmp_path: Path
     assert added["username"] == "carol@hpc.example"
 
 
+@pytest.mark.parametrize("domain", ["a b", "HPC.example", "", "user@hpc.example"])
+def test_init_refuses_a_domain_that_no_user_name_can_have(tmp_path: Path, domain: str) -> None:
+    refused = run_cli("init", tmp_path / "data", "--domain", domain)
+    assert refused.returncode == 2
+    assert "no domain in lower case" in refused.stderr
+    assert not (tmp_path / "data").exists()
+
+
 def test_verbs_explain_what_is_wrong(running: Any, tmp_path: Path) -> None:
     data = running.relay.data
     for words, hint in (
@@ -186,6 +194,27 @@ class TestServiceClient:
             response = self.ask(running, client_id, secret)
             assert response.status_code == 401
             assert response.json()["error"] == "invalid_client"
+
+    def test_a_secret_is_replaced(self, running: Any) -> None:
+        data = running.relay.data
+        client = relay_cli("client", "create", "leaky", "--data", data)
+        client_id, old = client["client_id"], client["client_secret"]
+        token = self.ask(running, client_id, old).json()["access_token"]
+        made = relay_cli("client", "secret", client_id, "--data", data)
+        assert made["client_id"] == client_id
+        assert self.ask(running, client_id, old).status_code == 401
+        assert self.ask(running, client_id, made["client_secret"]).status_code == 200
+        api = Api(running.url, token)
+        assert api("GET", "/v3/whoami").status_code == 401
+        api.session.close()
+        relay_cli("user", "revoke", client["username"], "--data", data)
+        assert self.ask(running, client_id, made["client_secret"]).status_code == 401
+        again = relay_cli("client", "secret", client_id, "--data", data)["client_secret"]
+        assert self.ask(running, client_id, again).status_code == 200
+        person = running.bob.ok("GET", "/v3/whoami")["sub"]
+        refused = run_cli("client", "secret", person, "--data", data)
+        assert refused.returncode == 1
+        assert "mep-relay user list" in refused.stderr
 
     def test_malformed(self, running: Any, client: dict[str, str]) -> None:
         url = running.url + "/v2/oauth2/token"

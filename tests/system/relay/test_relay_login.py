@@ -162,6 +162,7 @@ def test_refresh(running: Any, browser: Browser, dora: str) -> None:
     database.close()
     assert refresh(first["refresh_token"]).json()["error"] == "invalid_grant"
     assert refresh(second["refresh_token"]).json()["error"] == "invalid_grant"
+    assert who(running, second["access_token"]) == 401, "it was remembered"
     for nonsense in ("", "x", second["access_token"]):
         assert refresh(nonsense).json()["error"] == "invalid_grant"
 
@@ -195,6 +196,33 @@ def test_revocation_is_felt_at_once_by_requests_and_streams(
     assert answer.json()["error"] == "invalid_grant"
     # Nobody learns whether there was such a token.
     assert oauth(running, "token/revoke", token="x").json() == {"active": False}
+
+
+def test_an_operator_ends_whatever_speaks_for_somebody(running: Any, browser: Browser) -> None:
+    data = running.relay.data
+    relay_cli("user", "add", "lea", "--data", data)
+
+    def set_password() -> None:
+        done = run_cli("user", "password", "lea", "--data", data, stdin=PASSWORD + "\n")
+        assert done.returncode == 0, done.stderr
+
+    set_password()
+    alone = relay_cli("token", "create", "lea", "--data", data)["token"]
+    tokens = log_in(running, browser, "lea")
+    begun = begin(running)
+    page = browser.get("/device").text
+    assert "lea@relay.local" in page
+    browser.post("/device", page, user_code=begun["user_code"], answer="approve")
+    assert relay_cli("user", "revoke", "lea", "--data", data)["username"] == "lea@relay.local"
+    refresh = tokens["refresh_token"]
+    renewed = oauth(running, "token", grant_type="refresh_token", refresh_token=refresh)
+    assert renewed.json()["error"] == "invalid_grant"
+    assert ask(running, begun).json()["error"] == "invalid_grant"
+    assert [who(running, token) for token in (alone, tokens["access_token"])] == [401, 401]
+    assert "Sign in" in browser.get("/device").text
+    assert browser.sign_in("lea").status_code == 401
+    set_password()
+    assert who(running, log_in(running, browser, "lea")["access_token"]) == "lea@relay.local"
 
 
 def test_a_link_credential_is_no_person_s_to_revoke(running: Any) -> None:

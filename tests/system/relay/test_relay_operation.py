@@ -165,3 +165,21 @@ def test_a_backup_of_a_serving_relay_is_one_without_the_key(own_relay: Any, tmp_
     assert api.ok("GET", f"/v2/functions/{function}")["function_uuid"] == function
     api.session.close()
     assert restored.stop() == 0
+
+
+def test_a_backup_that_fails_leaves_nothing_in_the_way_of_the_next(tmp_path: Path) -> None:
+    data, copy = tmp_path / "data", tmp_path / "backups" / "copy.sqlite3"
+    relay_cli("init", data)
+    missing = run_cli("backup", copy, "--data", data)
+    assert missing.returncode == 1
+    assert "cannot be written" in missing.stderr
+    copy.parent.mkdir()
+    whole = (data / "relay.sqlite3").read_bytes()
+    (data / "relay.sqlite3").write_bytes(b"no database" * 1000)
+    failed = run_cli("backup", copy, "--data", data)
+    assert failed.returncode == 1
+    assert "cannot be written" in failed.stderr
+    assert list(copy.parent.iterdir()) == []
+    (data / "relay.sqlite3").write_bytes(whole)
+    assert relay_cli("backup", copy, "--data", data)["bytes"] > 0
+    assert [each.name for each in copy.parent.iterdir()] == ["copy.sqlite3"]

@@ -69,6 +69,10 @@ def test_policies_at_the_command_line(running: Any) -> None:
     assert relay_cli("policy", "remove", made, "--data", data) == {"removed": False}
     for options in ((), ("--allow-domain", "a,b"), ("--allow-domain", "*")):
         assert run_cli("policy", "add", "p", "--data", data, *options).returncode == 1
+    # Not the id of anything, so that nobody could ever meet it.
+    refused = run_cli("policy", "add", "p", "--data", data, "--provider", "university")
+    assert refused.returncode == 2
+    assert "not a valid UUID" in refused.stderr
 
 
 def test_high_assurance_needs_a_session_age_and_functions_of_its_own(running: Any) -> None:

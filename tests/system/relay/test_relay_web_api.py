@@ -115,6 +115,7 @@ def test_looking_identities_up(running: Any) -> None:
     bob = running.bob.ok("GET", "/v3/whoami")["sub"]
     alice = running.alice.ok("GET", "/v3/whoami")["sub"]
     assert {each["id"] for each in found(f"ids={bob},{alice},{UNKNOWN}")} == {bob, alice}
+    assert [each["id"] for each in found(f"ids={bob.upper()}")] == [bob]
     (told,) = found("usernames=bob@relay.local,nobody@relay.local")
     assert told["id"] == bob
     name = f"m-{uuid.uuid4()}@relay.local"

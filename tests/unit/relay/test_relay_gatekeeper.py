@@ -220,10 +220,13 @@ def test_a_login_ends_with_the_provider_s_session_however_often_it_is_renewed(
         assert owner is not None
         assert owner.expires == 500.0
         assert await store.sessions.refresh(digest("r1"), tokens("2", 499.0), bounds) == user.id
-        assert await store.sessions.refresh(digest("r2"), tokens("3", 500.0), bounds) is None
+        expired = await store.sessions.refresh(digest("r2"), tokens("3", 500.0), bounds)
+        assert expired == frozenset()
         # Without a bound, since the provider is gone, it is over too.
         await store.sessions.open(Login(user.id, 0.0), tokens("4", 10.0), bounds)
-        assert await store.sessions.refresh(digest("r4"), tokens("5", 20.0), {}) is None
+        ended = await store.sessions.refresh(digest("r4"), tokens("5", 20.0), {})
+        assert isinstance(ended, frozenset)
+        assert len(ended) == 1
 
     run(where, work)
 

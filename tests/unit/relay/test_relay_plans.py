@@ -20,7 +20,16 @@ from sqlalchemy import URL, Engine, event, text
 from mep.wire.rest import RegisterEndpoint
 from mep.wire.tasks import Result
 
-LARGE = ("tasks", "functions", "endpoints", "tokens", "users", "submits", "start_tokens")
+LARGE = (
+    "actions",
+    "endpoints",
+    "functions",
+    "start_tokens",
+    "submits",
+    "tasks",
+    "tokens",
+    "users",
+)
 ME = User("me", "me@relay.local", "", "", "", False, 1.0)
 SUBMISSION = Submission(
     ME.id, "g", "e", "uep", b"{}", b"{}", b"", (), (NewTask("t", "f", b"x"),), 5.0
@@ -48,6 +57,7 @@ async def use(store: Store) -> None:
     await store.users.by_username(ME.username)
     await store.functions.get("f")
     await store.functions.body("f")
+    await store.functions.search(ME.id, ["group"], [], 0, 21)
     await store.endpoints.get("e")
     await store.endpoints.list(ME.id)
     await store.endpoints.list(ME.id, shown_to=frozenset({ME.id}))
@@ -73,7 +83,9 @@ async def use(store: Store) -> None:
     await store.expiry.drop_results(100.0, 0)
     await store.expiry.forget(100.0)
     await store.expiry.forget_submits(100.0)
+    await store.actions.forget(100.0)
     await store.endpoints.remove("e", 9.0)
+    assert await store.expiry.homeless(1.0) == []
 
 
 def test_no_table_is_read_as_a_whole(new_postgresql: Callable[[], URL]) -> None:

@@ -39,6 +39,7 @@ def test_a_preset_fills_in_what_the_table_does_not_say(tmp_path: Path) -> None:
         ("[limits]\npayload = 1\n", ">= 1024"),
         ("[limits]\npreset = 'azure'\n", "preset"),
         ("[limits]\nrequest = 8192\n", "must not be less than payload"),
+        ("[limits]\nresult_retention_s = 7776000\n", "record_retention_s must exceed"),
         ("limits = 3\n", "must be a mapping"),
         ("[limits\n", "is no TOML"),
     ],

@@ -80,6 +80,29 @@ def ending(task_id: str, payload: bytes = b"r") -> Ending:
     return Ending(Result(task_id, "success", payload, None, 6.0, 7.0), 5.5, 8.0)
 
 
+def test_results_are_read_as_far_as_there_is_room(where: Where) -> None:
+    async def work(store: Store) -> None:
+        await store.tasks.submit(submission("a", "b", "c", "d", "e"))
+        await store.tasks.submit(submission("x", owner=BOB.id, group="bob's"))
+        large = [ending("a", b"l" * 100), ending("c", b"l" * 100), ending("x", b"l" * 100)]
+        await store.tasks.end([*large, ending("d", b"s" * 10), ending("e", b"s" * 10)])
+
+        async def left_out(most: int | None, *task_ids: str) -> set[str]:
+            found = await store.tasks.get(task_ids, ALICE.id, most=most)
+            assert found.keys() == {*task_ids} - {"x"}
+            for task_id, task in found.items():
+                assert task.outcome == (None if task_id == "b" else "success")
+                assert bool(task.result) == (task_id != "b" and not task.left_out)
+            return {task_id for task_id, task in found.items() if task.left_out}
+
+        assert await left_out(None, "a", "b", "c", "d", "e") == set()
+        assert await left_out(220, "a", "b", "c", "d", "e") == set()
+        assert await left_out(119, "a", "b", "c", "d", "e") == {"c", "e"}
+        assert await left_out(1, "x", "b", "a", "c", "d") == {"c", "d"}, "one is read at least"
+
+    run(where, work)
+
+
 def test_one_failing_operation_does_not_touch_its_neighbours(where: Where) -> None:
     async def main() -> None:
         database = Database(where)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from furnished import ALICE, furnish
-from mep_cloud.auth import Provider
+from mep_cloud.auth import Provider, digest
 from mep_cloud.blobs.directory import Directory, NewFile
 from mep_cloud.blobs.keeper import Announced, Keeper
 from mep_cloud.delivery import events
@@ -20,6 +20,7 @@ from mep_cloud.store import Store
 from mep_cloud.store import expiry as expiry_module
 from mep_cloud.store.blobs import Kind
 from mep_cloud.store.records import (
+    Action,
     Ending,
     NewTask,
     StoredTask,
@@ -124,6 +125,9 @@ def test_a_result_lives_as_long_as_the_retention_fetched_or_not(tmp_path: Path) 
         for task_id in ("fetched", "unfetched"):
             assert await world.code(task_id) == "RESULT_EXPIRED"
         assert await world.store.tasks.of_group("g") == ["fetched", "unfetched"]
+        assert await world.store.tasks.origin("fetched") is None
+        assert await world.store.tasks.owned(["fetched", "x"], ALICE.id) == {"fetched"}
+        assert await world.store.tasks.owned(["fetched"], "somebody") == set()
         await world.sweep(10_000)
         assert await world.status("fetched") is None
         assert await world.store.tasks.of_group("g") == []
@@ -142,6 +146,40 @@ def test_a_wrong_clock_of_a_node_shortens_no_retention(tmp_path: Path, clock: fl
         assert task.result == b"r"
         await world.sweep(1)
         assert await world.code("t") == "RESULT_EXPIRED"
+
+    run(tmp_path, work)
+
+
+def test_tasks_end_with_their_endpoint_though_the_relay_died_meanwhile(tmp_path: Path) -> None:
+    async def work(world: World) -> None:
+        await world.submit("t")
+        await world.sweep(1)
+        assert world.hub.delivery.task_state("t") is not None
+        await world.store.endpoints.remove("e", world.now)
+        await world.sweep(1)
+        assert await world.code("t") == "ENDPOINT_NOT_FOUND"
+
+    run(tmp_path, work)
+
+
+def test_what_expired_by_itself_is_swept(tmp_path: Path) -> None:
+    async def work(world: World) -> None:
+        action = Action("a", ALICE.id, b"", None, [], [], "", "g", ["t"], T0)
+        await world.store.actions.add(action)
+        for name, expires in (("short", T0 + 50.0), ("long", T0 + 1e6), ("endless", None)):
+            await world.store.users.add_token(
+                digest(name), user_id=ALICE.id, label="", created=T0, expires=expires
+            )
+        await world.sweep(50)
+        assert await world.store.users.token_owner(digest("short")) is not None
+        await world.sweep(1)
+        assert await world.store.users.token_owner(digest("short")) is None
+        await world.sweep(BOUNDS.task_ttl_s + BOUNDS.record_retention_s - 51)
+        assert await world.store.actions.get("a") == action
+        await world.sweep(1)
+        assert await world.store.actions.get("a") is None
+        for name in ("long", "endless"):
+            assert await world.store.users.token_owner(digest(name)) is not None
 
     run(tmp_path, work)
 

@@ -4,15 +4,20 @@ import asyncio
 import base64
 import hashlib
 import hmac
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from mep_cloud.delivery.state import Call
 from mep_cloud.hooks.addresses import AddressRefused, Networks, target
-from mep_cloud.hooks.sender import LONGEST_RETRY_S, retry_s
+from mep_cloud.hooks.sender import LONGEST_RETRY_S, Sender, retry_s
 from mep_cloud.hooks.signature import headers, key_of, secret_of
+from mep_cloud.settings import Hooks
 from mep_cloud.store import Store
 from mep_cloud.store.records import News, User, Webhook
-from mep_cloud.store.webhooks import INSERT_NEWS, Batch, rows_of
+from mep_cloud.store.webhooks import INSERT_NEWS, Batch, Webhooks, rows_of
+
+from mep.wire.tasks import Result
 
 ALICE = User("alice-id", "alice@relay.local", "", "", "", False, 1.0)
 HOOK = Webhook("11111111-1111-4111-8111-111111111111", ALICE.id, "https://r.example/x", None, 1.0)
@@ -204,6 +209,41 @@ def test_only_ones_own_webhooks_and_so_many_of_them(tmp_path: Path) -> None:
         assert isinstance(await store.webhooks.claim(HOOK.id, 100.0, 140.0), Batch)
         assert await store.webhooks.remove(HOOK.id, ALICE.id)
         assert await store.webhooks.claim(HOOK.id, 200.0, 240.0) is None
+        await store.__aexit__()
+
+    asyncio.run(flow())
+
+
+class ChangedMeanwhile(Webhooks):
+    """Something happens after the webhooks were read and before it is known."""
+
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def all(self) -> list[Webhook]:
+        found = await super().all()
+        happens, self.meanwhile = self.meanwhile, None
+        if happens is not None:
+            await happens()
+        return found
+
+
+def test_a_webhook_that_comes_while_all_are_read_is_told_of_tasks(tmp_path: Path) -> None:
+    late = Webhook("22222222-2222-4222-8222-222222222222", ALICE.id, HOOK.url, None, 2.0)
+    ending = Call("t", "f", 1, "g", b"", 0, owner=ALICE.id), Result("t", "success", b"")
+
+    async def flow() -> None:
+        store = await opened(tmp_path)
+        webhooks = ChangedMeanwhile(store._database)
+        sender = Sender(webhooks, Hooks(), b"m" * 32, lambda: 10.0)
+
+        async def come() -> None:
+            assert await store.webhooks.add(late, 2)
+            sender.added(late)
+
+        webhooks.meanwhile = come
+        await sender.start()
+        assert {each.webhook_id for each in sender.news([ending], 10.0)} == {HOOK.id, late.id}
+        await sender.close()
         await store.__aexit__()
 
     asyncio.run(flow())

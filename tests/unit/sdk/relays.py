@@ -341,6 +341,19 @@ class ForgetfulRelay(EchoRelay):
             await websocket.close(1012)
 
 
+class TersestRelay(EchoRelay):
+    """Tells one result at a time."""
+
+    async def batch_status(self, request: Request) -> Response:
+        self.requests.append("batch_status")
+        first, *others = msgspec.msgpack.decode(await request.body(), type=rest.TaskIds).task_ids
+        later = {
+            task_id: rest.TaskStatus[bytes](task_id, "running", details={rest.ASK_AGAIN: True})
+            for task_id in others
+        }
+        return answer(rest.BatchStatus({**later, first: self.status(first)}))
+
+
 class RefusingRelay(HoardingRelay):
     """Takes tasks, and tells of none: the token was revoked meanwhile."""
 

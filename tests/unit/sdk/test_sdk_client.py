@@ -13,7 +13,7 @@ from mep_sdk.errors import (
     SubmissionUncertain,
     TaskNotFound,
 )
-from relays import EchoRelay, HoardingRelay, hanging_up
+from relays import EchoRelay, HoardingRelay, TersestRelay, hanging_up
 
 EP = str(uuid.uuid4())
 ClientOf = Callable[[EchoRelay], Client]
@@ -50,6 +50,16 @@ def test_what_has_ended_is_asked_for_once(client_of: ClientOf) -> None:
     tid = gcc.run("Bob", endpoint_id=EP, function_id=gcc.register_function(hello))
     assert gcc.get_result(tid) == gcc.get_result(tid.upper()) == "Hello Bob"
     assert relay.requests.count("batch_status") == 1
+
+
+def test_results_that_one_answer_does_not_hold_are_asked_for_again(client_of: ClientOf) -> None:
+    relay = TersestRelay()
+    gcc = client_of(relay)
+    fid = gcc.register_function(hello)
+    tids = [gcc.run(name, endpoint_id=EP, function_id=fid) for name in ("Ann", "Bob", "Cid")]
+    told = gcc.get_batch_result(tids)
+    assert [told[tid]["result"] for tid in tids] == ["Hello Ann", "Hello Bob", "Hello Cid"]
+    assert relay.requests.count("batch_status") == 3
 
 
 def test_pending_and_failed(client_of: ClientOf) -> None:
