@@ -104,6 +104,31 @@ def test_registering_needs_a_token_and_a_relay(mep):
     assert "mep register" in mep("prepare", "laptop").stderr
 
 
+SCRIPT = """
+def hello(name):
+    return name
+
+NUMBERS = (n for n in range(3))
+
+def following():
+    return next(NUMBERS)
+"""
+
+
+def test_what_cannot_be_submitted_is_a_sentence(mep, home):
+    (home / "script.py").write_text(SCRIPT)
+    login = {"MEP_RELAY_URL": "http://127.0.0.1:9", "MEP_TOKEN": "t"}
+    at = ("--endpoint", "7dd8a3a6-34a0-4e3c-8e75-98a4b1f7a0f5")
+    done = mep("submit", "script.py:following", *at, **login)
+    assert done.returncode == 1
+    assert done.stderr.startswith("mep: function following cannot be serialized: ")
+    assert "Traceback" not in done.stderr
+    # A relay that is away is not waited for as long as a script's executor does.
+    done = mep("submit", "script.py:hello", "x", *at, **login)
+    assert done.returncode == 1
+    assert "mep: the relay at http://127.0.0.1:9 does not answer" in done.stderr
+
+
 def test_a_mistake_in_the_configuration_is_named(mep, home):
     mep("configure", "laptop", "--relay-url", "http://127.0.0.1:1")
     with (home / ".config/mep/laptop/config.yaml").open("a") as file:
