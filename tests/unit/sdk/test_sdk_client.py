@@ -102,6 +102,22 @@ def test_a_batch_that_is_larger_than_a_request(client_of: ClientOf) -> None:
     assert [each["result"] for each in told.values()] == [n + 2_000_000 for n in range(3)]
 
 
+def test_an_older_batch_that_is_larger_than_a_request(client_of: ClientOf) -> None:
+    relay = EchoRelay()
+    client = client_of(relay)
+    f, g = client.register_function(len), client.register_function(hello)
+    batch = client.create_batch()
+    for n in range(3):
+        batch.add(bytes(n + 2_000_000), endpoint_id=EP, function_id=f)
+        batch.add(n, endpoint_id=EP, function_id=g)
+    ids = client.batch_run(batch)
+    assert [sum(map(len, each.tasks.values())) for each in relay.submits] == [4, 2]
+    assert len(relay.groups) == 1
+    results = [client.get_result(each) for each in ids]
+    assert results[::2] == [n + 2_000_000 for n in range(3)]
+    assert results[1::2] == [f"Hello {n}" for n in range(3)]
+
+
 def test_the_older_batches_go_to_several_endpoints_and_keep_their_order(
     client_of: ClientOf,
 ) -> None:
@@ -124,6 +140,8 @@ def test_mistakes_with_batches(client_of: ClientOf) -> None:
     batch = gcc.create_batch()
     with pytest.raises(ValueError, match="empty"):
         gcc.batch_run(EP, batch)
+    with pytest.raises(ValueError, match="empty"):
+        gcc.batch_run(batch)
     with pytest.raises(TypeError, match="not a int"):
         batch.add(str(uuid.uuid4()), args=3)
     with pytest.raises(ValueError, match="no function id"):
