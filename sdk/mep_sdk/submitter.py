@@ -66,6 +66,10 @@ class Submitter:
             self._open.add(call.future)
             self._wake()
 
+    def limit(self, batch_size: int) -> None:
+        """Send so many tasks in one request, at most, from now on."""
+        self._backlog.most_calls = batch_size
+
     def reload(self, group: str) -> list[ComputeFuture]:
         """Futures for every task of the group, in the order of submission.
 

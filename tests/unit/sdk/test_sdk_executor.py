@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from mep_sdk import Client, ComputeFuture, Executor, MEPError
+from mep_sdk import Client, ComputeFuture, Executor, MEPError, Serializer
 from mep_sdk.auth import Credentials
 from mep_sdk.errors import (
     AuthenticationError,
@@ -145,6 +145,48 @@ def test_tasks_go_with_what_was_set_when_they_were_submitted(client_of: ClientOf
     assert two.result_serializers == ["11", "00"]
     assert two.user_runtime is not None
     assert two.user_runtime["python"]["version_tuple"] == list(os.sys.version_info[:3])  # type: ignore[attr-defined]
+
+
+def test_a_batch_is_as_large_as_was_set_then(client_of: ClientOf) -> None:
+    relay = SlowRelay()
+    with Executor(EP, client=client_of(relay), batch_size=100) as ex:
+        first = ex.submit(hello, "first")
+        relay.until(lambda: len(relay.submits) == 1)
+        later = [ex.submit(hello, str(n)) for n in range(5)]
+        ex.batch_size = 2
+        relay.go.set()
+        assert first.result(WAIT_S) == "Hello first"
+        assert [future.result(WAIT_S) for future in later] == [f"Hello {n}" for n in range(5)]
+        for wrong in (0, "many"):
+            with pytest.raises(ValueError, match="batch_size is a number of tasks, at least 1"):
+                ex.batch_size = wrong  # type: ignore[assignment]
+    assert [sum(map(len, each.tasks.values())) for each in relay.submits] == [1, 2, 2, 1]
+
+
+def test_a_function_is_written_as_was_set_then(client_of: ClientOf) -> None:
+    relay = EchoRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        assert ex.submit(hello, "a").result(WAIT_S) == "Hello a"
+        named = ex.register_function(div0)
+        ex.serializer = Serializer(code="DillCode")
+        other = ex.submit(hello, "b")
+        assert other.result(WAIT_S) == "Hello b"
+        failing = ex.submit(div0)
+        assert isinstance(failing.exception(WAIT_S), ZeroDivisionError)
+        assert failing.function_id == named, "which was registered by the user"
+    forms = [each.function_code.split("\n")[1] for each in relay.functions.values()]
+    assert (forms[0], forms[2]) == ("st", "01")
+
+
+def test_a_map_that_takes_too_long_cancels_all_that_has_not_ended(client_of: ClientOf) -> None:
+    relay = HoardingRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        results = ex.map(hello, "abc", timeout=0.1)
+        ex.flush(WAIT_S)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            next(results)
+        relay.until(lambda: sorted(relay.cancelled) == sorted(relay.groups[ex.task_group_id]))
+    assert len(relay.cancelled) == 3
 
 
 def test_registered_functions(client_of: ClientOf) -> None:

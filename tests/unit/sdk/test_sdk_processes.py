@@ -198,6 +198,42 @@ with executor() as ex:
     assert sum(len(each) for s in relay.submits for each in s.tasks.values()) == 3
 
 
+MAPS = """
+with executor() as ex:
+    results = ex.map(double, range(3))
+    ex.flush(20)
+    print(ex.task_group_id, flush=True)
+    for each in results:
+        print(each)
+"""
+ENDS = """
+class Telling(Executor):
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        print(self.task_group_id, flush=True)
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
+with Telling(os.environ["EP"], executor().client) as ex:
+    futures = [ex.submit(double, n) for n in range(3)]
+"""
+
+
+@pytest.mark.parametrize("body", [MAPS, ENDS], ids=["map", "end of the with"])
+def test_ctrl_c_while_an_executor_waits(script: Any, body: str) -> None:
+    relay = HoardingRelay()
+    with relay.serving() as url:
+        one = script(url, body)
+        group = one.line().strip()
+        one.interrupt()
+        _, _, err = one.end()
+    assert (
+        f"3 tasks go on at the endpoint; get their results with Executor(task_group_id='{group}'"
+        in err
+    )
+    assert err.splitlines()[-1] == "KeyboardInterrupt"
+    assert sum(len(each) for s in relay.submits for each in s.tasks.values()) == 3
+    assert relay.cancelled == []
+
+
 def test_ctrl_c_sends_what_is_queued_and_a_second_one_ends_at_once(script: Any) -> None:
     relay = SlowRelay()
     with relay.serving() as url:
