@@ -16,6 +16,7 @@ from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import wait as wait_for
 from typing import TYPE_CHECKING, Any, Final
 
+from mep.wire import codes
 from mep_sdk.backlog import Backlog, Call
 from mep_sdk.errors import MEPError
 from mep_sdk.functions import Known
@@ -29,6 +30,13 @@ log = logging.getLogger(__name__)
 
 FLUSH_S: Final = 10.0
 """At the end of the process: how long sending may take."""
+
+_OF_A_FUNCTION: Final = (
+    codes.FUNCTION_NOT_FOUND,
+    codes.FUNCTION_ACCESS_FORBIDDEN,
+    codes.FUNCTION_NOT_PERMITTED,
+)
+"""Refusals of a whole request for one of its functions."""
 
 _alive: "weakref.WeakSet[Submitter]" = weakref.WeakSet()
 
@@ -228,12 +236,17 @@ class Submitter:
             return cancels, self._backlog.take() if self._backlog else []
 
     def _send(self, batch: list[Call]) -> None:
+        calls: dict[str, list[Call]] = {}
         try:
             calls = self._with_function_ids(batch)
             if calls:
                 self._submit(calls)
         except Exception as error:  # noqa: BLE001 - whatever it is, the futures must end with it
-            fail(batch, error)
+            if len(calls) > 1 and getattr(error, "code", "") in _OF_A_FUNCTION:
+                for group in calls.values():  # nothing was taken, and the others may be
+                    self._send(group)
+            else:
+                fail(batch, error)
 
     def _with_function_ids(self, batch: list[Call]) -> dict[str, list[Call]]:
         """The batch by function; what is too large or cannot be registered fails here."""

@@ -354,6 +354,21 @@ def test_an_unknown_function(client_of: ClientOf) -> None:
             ex.submit_to_registered_function(uuid.uuid4()).result(WAIT_S)
 
 
+def test_a_function_that_is_refused_spares_its_neighbours(client_of: ClientOf) -> None:
+    relay = SlowRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        first = ex.submit(hello, "first")
+        relay.until(lambda: len(relay.submits) == 1)
+        refused = ex.submit_to_registered_function(uuid.uuid4())
+        others = [ex.submit(hello, "second"), ex.submit(pow, 2, 3)]
+        relay.go.set()
+        assert first.result(WAIT_S) == "Hello first"
+        with pytest.raises(FunctionNotFound):
+            refused.result(WAIT_S)
+        assert [each.result(WAIT_S) for each in others] == ["Hello second", 8]
+    assert len(relay.submits[1].tasks) == 3, "they were in one request"
+
+
 def test_a_stream_that_is_refused_ends_futures(client_of: ClientOf) -> None:
     with Executor(EP, client=client_of(RefusingRelay())) as ex:
         for _ in range(2):  # the second finds the stream refused already
