@@ -333,7 +333,10 @@ class Client:
         Raises:
             TaskNotFound: there is no such task of yours.
         """
-        return self.statuses([task_id])[str(task_id)]
+        status = self.statuses([task_id])[str(task_id)]
+        if isinstance(error := status.get("exception"), TaskNotFound):
+            raise error
+        return status
 
     def get_task_record(self, task_id: str) -> dict[str, Any]:
         """All that the relay knows of a task, but for arguments and result: function, endpoint,

@@ -195,8 +195,20 @@ def test_a_task_that_is_not_one_s_own(client_of: ClientOf) -> None:
     relay.status = lambda task_id: TaskStatus(  # type: ignore[method-assign]
         task_id, "failed", exception="There is no such task.", failure_code=codes.TASK_NOT_FOUND
     )
-    with pytest.raises(TaskNotFound, match="no such task"):
-        client_of(relay).get_result(str(uuid.uuid4()))
+    gcc, task = client_of(relay), str(uuid.uuid4())
+    for ask in (gcc.get_result, gcc.get_task):
+        with pytest.raises(TaskNotFound, match="no such task"):
+            ask(task)
+    told = gcc.get_batch_result([task])[task]
+    assert told["status"] == "failed"
+    assert isinstance(told["exception"], TaskNotFound)
+
+
+def test_what_is_done_to_an_answer_stays_there(client_of: ClientOf) -> None:
+    gcc = client_of(EchoRelay())
+    task = gcc.run("x", endpoint_id=EP, function_id=gcc.register_function(hello))
+    assert gcc.get_batch_result([task, task])[task].pop("result") == "Hello x"
+    assert gcc.get_result(task) == "Hello x"
 
 
 def test_harmless_requests_are_repeated_and_a_submit_is_not() -> None:
