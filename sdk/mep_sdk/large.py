@@ -15,7 +15,14 @@ from mep.wire.rest import BLOBS_PATH, Body, Submit, TaskStatus, Uploaded, result
 from mep.wire.tasks import Blob
 from mep_sdk import bearer
 from mep_sdk.auth import Credentials
-from mep_sdk.errors import MEPError, NotFound, PayloadTooLarge, RelayUnreachable, refusal
+from mep_sdk.errors import (
+    AuthenticationError,
+    MEPError,
+    NotFound,
+    PayloadTooLarge,
+    RelayUnreachable,
+    refusal,
+)
 from mep_sdk.transport import Transport
 
 if TYPE_CHECKING:
@@ -90,7 +97,7 @@ class Large:
         """
         if isinstance(blob, Uploaded):
             blob = Blob(blob.blob_id, blob.size, blob.sha256)
-        return _told(lambda: self._transfers().download(result_path(task_id), blob))
+        return self._moved(lambda: self._transfers().download(result_path(task_id), blob))
 
     def whole(self, status: TaskStatus[bytes]) -> TaskStatus[bytes]:
         """A task's status with its large result downloaded.
@@ -139,7 +146,17 @@ class Large:
             return call
         from mep.transfer import blob_of
 
-        return _told(lambda: self._transfers().upload(BLOBS_PATH, call, blob_of(call)))
+        return self._moved(lambda: self._transfers().upload(BLOBS_PATH, call, blob_of(call)))
+
+    def _moved(self, act: Callable[[], T]) -> T:
+        """What `act` returns; once more where the token has expired earlier than our clock says."""
+        token = self._bearer.token()
+        try:
+            return _told(act)
+        except AuthenticationError:
+            if not self._bearer.refused(token):
+                raise
+        return _told(act)
 
     def _known(self) -> Sizes:
         if self._sizes is None:

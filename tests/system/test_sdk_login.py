@@ -18,6 +18,9 @@ import pytest
 from mep_sdk import Client, Executor, auth
 from mep_sdk.errors import AuthenticationError, CredentialsError, NotLoggedIn
 
+from mep.wire import limits
+from mep.wire.rest import Submit, Uploaded
+
 sys.path.append(str(Path(__file__).parent / "relay"))
 from relay_driver import RelayProcess, relay_cli, run_cli
 from test_relay_login import PASSWORD, Browser
@@ -157,7 +160,16 @@ def tokens_are_renewed(relay: Relay) -> None:
     for thread in threads:
         thread.join(WAIT_S)
     assert names == ["dora@relay.local"] * 4
-    assert json.loads(auth.path().read_text())["token"] != fresh["token"]
+    newest = json.loads(auth.path().read_text())["token"]
+    assert newest != fresh["token"]
+    # In midst of large arguments.
+    large = client.connection.large
+    large.check(2 * limits.INLINE)
+    expire(relay, newest)
+    relay.restart()
+    (sent,) = large.submit(Submit(tasks={"f": [bytes(2 * limits.INLINE)]})).tasks["f"]
+    assert isinstance(sent, Uploaded)
+    assert json.loads(auth.path().read_text())["token"] != newest
     client.close()
 
 
