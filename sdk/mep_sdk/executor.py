@@ -406,7 +406,7 @@ class Executor(concurrent.futures.Executor):
         submitter = self._submitter
         if submitter is None or submitter.pid != os.getpid():
             submitter = self._submitter = Submitter(self.client, self.batch_size)
-            weakref.finalize(self, submitter.stop)
+            weakref.finalize(self, submitter.abandon)
             finish_at_exit()
         return submitter
 

@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 FLUSH_S: Final = 10.0
 """At the end of the process: how long sending may take."""
 
+ABANDONED_S: Final = 5.0
+"""So often a thread with nothing to do looks whether its executor is still there."""
+
 _OF_A_FUNCTION: Final = (
     codes.FUNCTION_NOT_FOUND,
     codes.FUNCTION_ACCESS_FORBIDDEN,
@@ -57,6 +60,7 @@ class Submitter:
         self._groups: set[str] = set()
         self._registered: dict[bytes, str] = {}
         self._stopping = False
+        self._abandoned = False
         self._busy = False
         self._thread: threading.Thread | None = None
         self.pid = os.getpid()
@@ -115,6 +119,7 @@ class Submitter:
                     self._track(future)
                     self._stream.ledger.expect(task_id, future)
                 futures.append(future)
+            self._wake()
         return futures
 
     def cancel_all(self) -> None:
@@ -128,6 +133,10 @@ class Submitter:
             self._stopping = True
             self._changed.notify_all()
         self._release_if_done()
+
+    def abandon(self) -> None:
+        """Stop, soon. Takes no lock: the garbage collector may call it in midst of anything."""
+        self._abandoned = True
 
     def finish(self) -> None:
         """At the end of the process: send what is queued, within a bounded time; disconnect."""
@@ -224,9 +233,11 @@ class Submitter:
             self._busy = False
             self._changed.notify_all()
             while not (self._backlog or self._cancels):
+                if self._abandoned:
+                    self.stop()
                 if self._stopping:
                     return False
-                self._changed.wait()
+                self._changed.wait(ABANDONED_S)
             self._busy = True
             return True
 

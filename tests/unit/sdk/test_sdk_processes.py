@@ -152,6 +152,25 @@ def test_flush_waits_for_task_ids(client_of: Any) -> None:
         assert future.task_id is not None
 
 
+def test_an_executor_may_be_collected_in_midst_of_anything(script: Any) -> None:
+    """Garbage is collected in whichever thread makes some, with whatever locks that holds."""
+    with EchoRelay().serving() as url:
+        body = """
+import gc, threading
+ex = executor()
+assert ex.submit(double, 1).result(20) == 2
+ex.itself, stream = ex, ex.client.result_stream()
+with stream._lock:
+    del ex
+    gc.collect()
+for thread in threading.enumerate():
+    if thread.name.startswith("mep-"):
+        thread.join()
+print("collected")
+"""
+        assert script(url, body).end() == (0, "collected\n", "")
+
+
 def test_a_process_that_ends_says_nothing(script: Any) -> None:
     """With results still on their way, as in a notebook that is shut down."""
     relay = HoardingRelay()
