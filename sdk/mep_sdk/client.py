@@ -331,6 +331,7 @@ class Client:
         What has ended is asked for once; then it is answered without the network.
 
         Raises:
+            ValueError: `task_id` is no UUID.
             TaskNotFound: there is no such task of yours.
         """
         status = self.statuses([task_id])[str(task_id)]
@@ -343,6 +344,7 @@ class Client:
         sizes, why it failed, and ``transitions``, epoch seconds of each step that it took.
 
         Raises:
+            ValueError: `task_id` is no UUID.
             TaskNotFound: there is no such task of yours.
         """
         path = f"/v3/tasks/{uuid_text(task_id, 'task id')}"
@@ -355,6 +357,9 @@ class Client:
         """The newest tasks of a group, or of the newest groups, at most 1000: dictionaries with
         ``task_id``, ``status``, ``function_uuid``, ``function_name``, ``endpoint_id``,
         ``task_group_id``, ``created`` and ``ended`` (epoch seconds), ``failure_code``.
+
+        Raises:
+            ValueError: `task_group_id` is no UUID.
         """
         params = {"limit": str(limit)}
         if task_group_id is not None:
@@ -397,6 +402,9 @@ class Client:
     def get_task_group(self, task_group_id: str) -> list[str]:
         """Ids of the tasks of a group, in the order of submission; empty where nothing was ever
         submitted to it.
+
+        Raises:
+            ValueError: `task_group_id` is no UUID.
         """
         path = f"/v2/taskgroup/{uuid_text(task_group_id, 'task group id')}"
         try:
@@ -434,7 +442,12 @@ class Client:
         return self._http.call("GET", path, dict[str, Any])
 
     def get_allowed_functions(self, endpoint_id: str) -> dict[str, Any]:
-        """``{"endpoint_id", "restricted", "functions"}``."""
+        """``{"endpoint_id", "restricted", "functions"}``.
+
+        Raises:
+            ValueError: `endpoint_id` is no UUID.
+            EndpointNotFound, AccessForbidden: there is none, or it is not shown to you.
+        """
         path = f"/v3/endpoints/{uuid_text(endpoint_id, 'endpoint id')}/allowed_functions"
         return self._http.call("GET", path, dict[str, Any])
 

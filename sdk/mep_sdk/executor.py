@@ -214,6 +214,10 @@ class Executor(concurrent.futures.Executor):
         returns its id, which later calls of `submit` with this function use.
 
         With `function_id`, nothing is asked: it is taken as registered under that id.
+
+        Raises:
+            as there; also ValueError where `function_id` is no UUID, CredentialsError where nobody
+            is logged in.
         """
         if function_id is None:
             function_id = self.client.register_function(function, **options)
@@ -308,6 +312,12 @@ class Executor(concurrent.futures.Executor):
 
         Args:
             task_group_id: becomes the executor's; by default it is the executor's already.
+
+        Raises:
+            ValueError: `task_group_id` is no UUID.
+            CredentialsError: nobody is logged in.
+            RelayError: the relay refuses, or does not answer.
+            RuntimeError: after `shutdown`.
         """
         self._must_be_open()
         if task_group_id is not None:
