@@ -247,12 +247,13 @@ class BusyRelay(EchoRelay):
     def __init__(self, *statuses: int) -> None:
         super().__init__()
         self.statuses = list(statuses)
+        self.retry_after = "0"
 
     async def before(self, request: Request) -> Response | None:
         if not self.statuses:
             return None
         response = refuse(self.statuses.pop(0), "BUSY", "Later, please.")
-        response.headers["Retry-After"] = "0"
+        response.headers["Retry-After"] = self.retry_after
         return response
 
 

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable
 
 import pytest
-from mep_sdk import Client, TaskPending
+from mep_sdk import Client, Executor, TaskPending
 from mep_sdk.errors import (
     NotFound,
     PayloadTooLarge,
@@ -161,6 +161,24 @@ def test_source_code(client_of: ClientOf) -> None:
         gcc.register_source_code("def f(): pass", function_name="g")
     with pytest.raises(SyntaxError):
         gcc.register_source_code("def f(:", function_name="f")
+
+
+def test_what_is_said_of_a_function(client_of: ClientOf) -> None:
+    relay, group, here = EchoRelay(), str(uuid.uuid4()), str(uuid.uuid4())
+    said = {"description": "d", "group": group, "ha_endpoint_id": here}
+    about = {"container": "debian:12", "labels": {"a": [1]}}
+    gcc = client_of(relay)
+    source = "def f(): pass\n"
+    ids = [
+        gcc.register_function(hello, **said, **about),  # type: ignore[arg-type]
+        gcc.register_source_code(source, "f", **said, **about),  # type: ignore[arg-type]
+        Executor(client=gcc).register_function(hello, **said, **about),
+    ]
+    for each in map(relay.functions.__getitem__, ids):
+        assert {name: getattr(each, name) for name in said} == said
+        assert each.meta is not None
+        assert {name: getattr(each.meta, name) for name in about} == about
+        assert not each.public
 
 
 def test_a_function_that_is_too_large(client_of: ClientOf) -> None:

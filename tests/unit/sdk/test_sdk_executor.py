@@ -4,6 +4,7 @@ import concurrent.futures
 import gc
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -298,6 +299,15 @@ def test_a_submit_that_was_not_taken_is_sent_again(
         assert ex.submit(hello, "x").result(WAIT_S) == "Hello x"
     assert len(relay.submits) == len(statuses) + 1
     assert len(relay.results) == 1
+
+
+def test_whoever_is_told_to_be_slower_waits_as_long_as_was_told(client_of: ClientOf) -> None:
+    relay = BusyRelay(429)
+    relay.retry_after = "2"
+    with Executor(EP, client=client_of(relay)) as ex:
+        began = time.monotonic()
+        assert ex.submit(hello, "x").result(WAIT_S) == "Hello x"
+        assert time.monotonic() - began >= 2
 
 
 def test_a_submit_that_may_have_been_taken_is_not_sent_again(client_of: ClientOf) -> None:
