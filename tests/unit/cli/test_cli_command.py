@@ -34,6 +34,30 @@ def test_help_imports_no_verb(mep):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+TABLE = """
+from mep.cli.tables import plain, show
+show(("id", "name"), [("7dd8a3a6-34a0-4e3c-8e75-98a4b1f7a0f5", plain("a name " * 20 + "end"))] * 2)
+"""
+
+
+def test_a_table_is_cut_nowhere():
+    def lines(**environment: str) -> list[str]:
+        command = [sys.executable, "-I", "-c", TABLE]
+        environment = {"COLUMNS": "60", "TERM": "xterm", **environment}
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=60, check=True
+        )
+        return done.stdout.splitlines()[1:]
+
+    rows = lines()
+    assert len(rows) == 2, "in a pipe, for grep"
+    assert all(row.rstrip().endswith("end") for row in rows)
+    rows = lines(FORCE_COLOR="1")  # as on a terminal
+    assert max(map(len, rows)) <= 60
+    assert sum(row.startswith("7dd8a3a6-34a0-4e3c-8e75-98a4b1f7a0f5 ") for row in rows) == 2
+    assert sum("end" in row for row in rows) == 2
+
+
 def test_an_unknown_verb_names_the_nearest(mep):
     done = mep("stauts")
     assert done.returncode == 2
