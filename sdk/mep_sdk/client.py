@@ -17,6 +17,7 @@ from mep.wire.rest import (
     TaskRecord,
 )
 from mep_sdk import batch_run, login, registration
+from mep_sdk.arguments import json_object
 from mep_sdk.batch import Batch, uuid_text
 from mep_sdk.connection import Connection
 from mep_sdk.errors import NotFound, TaskNotFound, TaskPending
@@ -138,7 +139,7 @@ class Client:
             labels: anything of yours that JSON can say; kept with the function.
 
         Raises:
-            TypeError: it is none.
+            TypeError: it is none, or JSON cannot say the labels.
             SerializationError, PayloadTooLarge: it cannot be sent.
             AccessForbidden: `group` is not yours, or there is none.
         """
@@ -280,7 +281,10 @@ class Client:
 
         Raises:
             ValueError: `task_group_id` is no UUID.
+            TypeError, ValueError: JSON cannot say what was given; the message names it.
         """
+        json_object(resource_specification, "resource_specification")
+        json_object(user_endpoint_config, "user_endpoint_config")
         return Batch(
             task_group_id and uuid_text(task_group_id, "task group id"),
             resource_specification,

@@ -153,6 +153,15 @@ def test_mistakes_with_batches(client_of: ClientOf) -> None:
         gcc.batch_run(EP)
 
 
+def test_what_json_cannot_say_is_named_at_once(client_of: ClientOf) -> None:
+    gcc = client_of(EchoRelay())
+    for name in ("user_endpoint_config", "resource_specification"):
+        with pytest.raises(TypeError, match=f"{name} must consist of what JSON can say"):
+            gcc.create_batch(**{name: {"a": object()}})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="labels must consist of what JSON can say"):
+        gcc.register_function(hello, labels={"a": object()})
+
+
 def test_source_code(client_of: ClientOf) -> None:
     gcc = client_of(EchoRelay())
     fid = gcc.register_source_code("N = 2\ndef f(x):\n    return N * x\n", "f")
