@@ -50,6 +50,7 @@ class Large:
     def __init__(self, credentials: Credentials, http: Transport) -> None:
         self._credentials = credentials
         self._bearer = bearer.of(credentials)
+        self._sent = ""
         self._http = http
         self._lock = threading.Lock()
         self._sizes: Sizes | None = None
@@ -150,13 +151,19 @@ class Large:
 
     def _moved(self, act: Callable[[], T]) -> T:
         """What `act` returns; once more where the token has expired earlier than our clock says."""
-        token = self._bearer.token()
         try:
             return _told(act)
         except AuthenticationError:
-            if not self._bearer.refused(token):
+            if not self._bearer.refused(self._sent):
                 raise
         return _told(act)
+
+    def _token(self) -> str:
+        try:
+            self._sent = self._bearer.token()
+        except RelayUnreachable as error:  # as any other loss of the relay: try again
+            raise ConnectionError(str(error)) from error
+        return self._sent
 
     def _known(self) -> Sizes:
         if self._sizes is None:
@@ -173,7 +180,7 @@ class Large:
         with self._lock:
             if self._transfer is None:
                 peer = Peer(self._credentials.relay_url, self._credentials.ca_file)
-                self._transfer = Transfer(peer, self._bearer.token, TRIES)
+                self._transfer = Transfer(peer, self._token, TRIES)
             return self._transfer
 
 

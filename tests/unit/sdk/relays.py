@@ -377,6 +377,19 @@ class DeafStreamRelay(EchoRelay):
         return False
 
 
+class LibraryRelay(EchoRelay):
+    """Has a large result: these three bytes, whatever is asked for."""
+
+    async def result(self, request: Request) -> Response:
+        assert request.headers["Authorization"] == f"Bearer {TOKEN}"
+        return Response(b"abc")
+
+    def app(self) -> Starlette:
+        app = super().app()
+        app.router.routes.append(Route(rest.result_path("{id}"), self.result))
+        return app
+
+
 class ReticentRelay(EchoRelay):
     """Streams nothing; asked, it tells."""
 

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import gc
+import hashlib
 import os
 import threading
 import time
@@ -23,7 +24,9 @@ from mep_sdk.errors import (
     SerializationError,
     SubmissionUncertain,
 )
+from mep_sdk.large import Large
 from mep_sdk.polling import Polling
+from mep_sdk.transport import Transport
 from relays import (
     TOKEN,
     WAIT_S,
@@ -34,6 +37,7 @@ from relays import (
     ForgetfulRelay,
     HoardingRelay,
     LateStreamRelay,
+    LibraryRelay,
     NoSuchEndpointRelay,
     NoUpgradeRelay,
     OnceRelay,
@@ -43,6 +47,8 @@ from relays import (
     SlowRelay,
     hanging_up,
 )
+
+from mep.wire.tasks import Blob
 
 EP = str(uuid.uuid4())
 ClientOf = Callable[[EchoRelay], Client]
@@ -418,6 +424,24 @@ def test_what_the_stream_never_told_is_found_by_asking(client_of: ClientOf) -> N
         assert futures[0].result(0) == "Hello x"
         assert isinstance(futures[1].exception(0), ZeroDivisionError)
         assert received == [future.task_id for future in futures]
+
+
+def test_a_large_result_is_fetched_though_the_token_cannot_be_renewed_at_once() -> None:
+    relay = LibraryRelay()
+    away = iter([RelayUnreachable("away")] * 2)
+
+    def token() -> str:
+        for error in away:
+            raise error
+        return TOKEN
+
+    with relay.serving() as url:
+        credentials = Credentials(url, "", authorizer=token)
+        http = Transport(credentials, WAIT_S, patience_s=0)
+        large = Large(credentials, http)
+        assert large.result("any", Blob("b", 3, hashlib.sha256(b"abc").hexdigest())) == b"abc"
+        large.close()
+        http.close()
 
 
 def test_results_are_asked_for_no_more_once_the_stream_is_up(client_of: ClientOf) -> None:
