@@ -17,12 +17,12 @@ class OldTimeoutError(Exception):
 
 @pytest.fixture(autouse=True)
 def old_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
-    wait_for = asyncio.wait_for
+    wait_for, own = asyncio.wait_for, asyncio.TimeoutError
 
     async def old(awaitable: Any, timeout: float | None) -> Any:
         try:
             return await wait_for(awaitable, timeout)
-        except TimeoutError as error:
+        except own as error:
             raise OldTimeoutError from error
 
     monkeypatch.setattr(asyncio, "TimeoutError", OldTimeoutError)
