@@ -27,7 +27,7 @@ RESTARTS = 20
 STOPPED_S = 60
 CUT_S = 8
 HERE, THERE = "10.98.0.1", "10.98.0.2"
-LIMIT_S = 170
+LIMIT_S = 400
 LAPTOP = Path(__file__).with_name("chaos_laptop.py")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-LIMIT_S = 230
+LIMIT_S = 480
 
 
 @pytest.mark.root
