@@ -199,7 +199,8 @@ class Link(Generic[M]):
             return
         wait = self._retry_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads reconnections
         self._retry_s = min(max(self._retry_s, FIRST_RETRY_S) * 2, LAST_RETRY_S)
-        with contextlib.suppress(TimeoutError):
+        # In Python 3.10, where the SDK runs too, asyncio's is a class of its own.
+        with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), wait)
 
 

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -16,6 +16,9 @@ from mep.link import Peer
 
 if TYPE_CHECKING:
     from mep_sdk import Client
+
+PATIENCE_S: Final = 10.0
+"""How long a relay that does not answer is tried again: somebody sits and waits."""
 
 
 @click.command
@@ -114,7 +117,7 @@ def sdk_client() -> Iterator["Client"]:
     from mep_sdk import Client, MEPError
 
     try:
-        client = Client()
+        client = Client(patience_s=PATIENCE_S)
         try:
             yield client
         finally:

@@ -177,9 +177,10 @@ def _show(future: "ComputeFuture", error: BaseException | None, as_json: bool) -
         if value is not None:
             print(value if isinstance(value, str) else repr(value))
     else:
-        remote = getattr(error, "__cause__", None)
-        if remote is not None:
-            print(remote.text.rstrip(), file=sys.stderr)
+        from mep_sdk.errors import RemoteTraceback
+
+        if isinstance(error.__cause__, RemoteTraceback):
+            print(error.__cause__.text.rstrip(), file=sys.stderr)
         else:
             print(f"mep: {error}", file=sys.stderr)
         if future.task_id is not None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from mep.cli.errors import FAILED
+from mep.cli.errors import FAILED, CliError
 from mep.cli.login import sdk_client
 from mep.cli.tables import plain, show
 from mep.wire.rest import TASKS_PAGE
@@ -42,7 +42,10 @@ def command(
             _list(rows, as_json)
             return 0
         if cancel:
-            print(client.cancel(str(task))[str(task)])
+            said = client.cancel(str(task))[str(task)]
+            if said == "unknown":
+                raise CliError(f"there is no task {task} of yours at this relay; check the id")
+            print(said)
             return 0
         record = client.get_task_record(str(task))
         ended = record["status"] in ("success", "failed", "cancelled")

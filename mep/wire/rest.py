@@ -308,7 +308,7 @@ class ListedTasks(Body, frozen=True, omit_defaults=False):
 
 
 TASKS_PAGE: Final = 1000
-"""Tasks in one list, at most."""
+"""Tasks in one list, at most; so many may be asked for, or cancelled, in one request anywhere."""
 
 
 class RegisterContainer(Body, frozen=True):

@@ -55,7 +55,7 @@ class Backlog:
     """Calls by destination, in order; destinations take turns."""
 
     def __init__(self, most_calls: int, most_bytes: int = limits.BATCH_BYTES) -> None:
-        self._most_calls = most_calls
+        self.most_calls = most_calls
         self._most_bytes = most_bytes
         self._queues: OrderedDict[Destination, deque[Call]] = OrderedDict()
 
@@ -77,7 +77,8 @@ class Backlog:
         destination, queue = next(iter(self._queues.items()))
         batch: list[Call] = []
         size = 0
-        while queue and len(batch) < self._most_calls:
+        most_calls = min(self.most_calls, limits.SUBMIT_TASKS)
+        while queue and len(batch) < most_calls:
             call = queue[0]
             if not call.future.cancelled():
                 size += len(call.payload)

@@ -1,6 +1,6 @@
 """Calls that are submitted in one request."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -55,26 +55,31 @@ class Batch:
         payload = self.serializer.arguments(args or (), kwargs or {})
         self.calls.append((None, uuid_text(function_id, "function id"), payload))
 
-    def requests(self) -> Iterator[dict[str, list[bytes]]]:
-        """Payloads by function, in order, as many as one request takes."""
-        tasks: dict[str, list[bytes]] = {}
+    def requests(self, positions: Iterable[int]) -> Iterator[dict[str, list[int]]]:
+        """Of the calls at these positions, as many as one request takes: positions by function."""
+        calls: dict[str, list[int]] = {}
         count = size = 0
-        for _, function_id, payload in self.calls:
+        for position in positions:
+            _, function_id, payload = self.calls[position]
             full = size + len(payload) > limits.BATCH_BYTES or count == limits.SUBMIT_TASKS
-            if tasks and full:
-                yield tasks
-                tasks, count, size = {}, 0, 0
-            tasks.setdefault(function_id, []).append(payload)
+            if calls and full:
+                yield calls
+                calls, count, size = {}, 0, 0
+            calls.setdefault(function_id, []).append(position)
             count, size = count + 1, size + len(payload)
-        if tasks:
-            yield tasks
+        if calls:
+            yield calls
 
     def request(
-        self, tasks: dict[str, list[bytes]], task_group_id: str | None = None
+        self, calls: dict[str, list[int]], task_group_id: str | None = None
     ) -> Submit[bytes]:
-        """The submit of these tasks, with what was said of the whole batch; `task_group_id`: that
-        of its earlier requests.
+        """The submit of the calls at these positions, with what was said of the whole batch;
+        `task_group_id`: that of its earlier requests.
         """
+        tasks = {
+            function_id: [self.calls[position][2] for position in there]
+            for function_id, there in calls.items()
+        }
         serializers = list(self.result_serializers) if self.result_serializers else None
         return Submit(
             tasks=tasks,

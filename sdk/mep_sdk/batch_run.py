@@ -22,8 +22,8 @@ def run(send: Send, endpoint_id: str, batch: Batch) -> dict[str, Any]:
     if not batch.calls:
         raise ValueError("the batch is empty")
     whole: dict[str, Any] = {}
-    for tasks in batch.requests():
-        answer = send(endpoint_id, batch.request(tasks, whole.get("task_group_id")))
+    for calls in batch.requests(range(len(batch))):
+        answer = send(endpoint_id, batch.request(calls, whole.get("task_group_id")))
         if not whole:
             whole = msgspec.to_builtins(answer)
             continue
@@ -36,24 +36,25 @@ def run_older(send: Send, batch: Batch) -> list[str]:
     """Each call to the endpoint that it names; task ids in the order of `add`.
 
     Raises:
-        ValueError: a call names no endpoint.
+        ValueError: a call names no endpoint, or the batch is empty.
         RelayError: as `send`.
     """
+    if not batch.calls:
+        raise ValueError("the batch is empty")
     task_ids: dict[int, str] = {}
-    positions: dict[str, dict[str, list[int]]] = {}
-    for position, (endpoint_id, function_id, _) in enumerate(batch.calls):
+    positions: dict[str, list[int]] = {}
+    for position, (endpoint_id, _, _) in enumerate(batch.calls):
         if endpoint_id is None:
             raise ValueError(
                 "batch_run(batch) needs batch.add(..., endpoint_id=..., function_id=...); "
                 "else call batch_run(endpoint_id, batch)"
             )
-        positions.setdefault(endpoint_id, {}).setdefault(function_id, []).append(position)
-    for endpoint_id, functions in positions.items():
-        tasks = {
-            function_id: [batch.calls[position][2] for position in there]
-            for function_id, there in functions.items()
-        }
-        answer = send(endpoint_id, batch.request(tasks))
-        for function_id, there in functions.items():
-            task_ids.update(zip(there, answer.tasks[function_id], strict=True))
-    return [task_ids[position] for position in range(len(batch.calls))]
+        positions.setdefault(endpoint_id, []).append(position)
+    group = None
+    for endpoint_id, here in positions.items():
+        for calls in batch.requests(here):
+            answer = send(endpoint_id, batch.request(calls, group))
+            group = answer.task_group_id
+            for function_id, there in calls.items():
+                task_ids.update(zip(there, answer.tasks[function_id], strict=True))
+    return [task_ids[position] for position in range(len(batch))]

@@ -17,6 +17,7 @@ from mep.wire.rest import (
     TaskRecord,
 )
 from mep_sdk import batch_run, login, registration
+from mep_sdk.arguments import json_object
 from mep_sdk.batch import Batch, uuid_text
 from mep_sdk.connection import Connection
 from mep_sdk.errors import NotFound, TaskNotFound, TaskPending
@@ -138,7 +139,7 @@ class Client:
             labels: anything of yours that JSON can say; kept with the function.
 
         Raises:
-            TypeError: it is none.
+            TypeError: it is none, or JSON cannot say the labels.
             SerializationError, PayloadTooLarge: it cannot be sent.
             AccessForbidden: `group` is not yours, or there is none.
         """
@@ -280,7 +281,10 @@ class Client:
 
         Raises:
             ValueError: `task_group_id` is no UUID.
+            TypeError, ValueError: JSON cannot say what was given; the message names it.
         """
+        json_object(resource_specification, "resource_specification")
+        json_object(user_endpoint_config, "user_endpoint_config")
         return Batch(
             task_group_id and uuid_text(task_group_id, "task group id"),
             resource_specification,
@@ -331,15 +335,20 @@ class Client:
         What has ended is asked for once; then it is answered without the network.
 
         Raises:
+            ValueError: `task_id` is no UUID.
             TaskNotFound: there is no such task of yours.
         """
-        return self.statuses([task_id])[str(task_id)]
+        status = self.statuses([task_id])[str(task_id)]
+        if isinstance(error := status.get("exception"), TaskNotFound):
+            raise error
+        return status
 
     def get_task_record(self, task_id: str) -> dict[str, Any]:
         """All that the relay knows of a task, but for arguments and result: function, endpoint,
         sizes, why it failed, and ``transitions``, epoch seconds of each step that it took.
 
         Raises:
+            ValueError: `task_id` is no UUID.
             TaskNotFound: there is no such task of yours.
             RelayError: it ended so long ago that the relay keeps no more (code RESULT_EXPIRED).
         """
@@ -353,6 +362,9 @@ class Client:
         """The newest tasks of a group, or of the newest groups, at most 1000: dictionaries with
         ``task_id``, ``status``, ``function_uuid``, ``function_name``, ``endpoint_id``,
         ``task_group_id``, ``created`` and ``ended`` (epoch seconds), ``failure_code``.
+
+        Raises:
+            ValueError: `task_group_id` is no UUID.
         """
         params = {"limit": str(limit)}
         if task_group_id is not None:
@@ -395,6 +407,9 @@ class Client:
     def get_task_group(self, task_group_id: str) -> list[str]:
         """Ids of the tasks of a group, in the order of submission; empty where nothing was ever
         submitted to it.
+
+        Raises:
+            ValueError: `task_group_id` is no UUID.
         """
         path = f"/v2/taskgroup/{uuid_text(task_group_id, 'task group id')}"
         try:
@@ -432,7 +447,12 @@ class Client:
         return self._http.call("GET", path, dict[str, Any])
 
     def get_allowed_functions(self, endpoint_id: str) -> dict[str, Any]:
-        """``{"endpoint_id", "restricted", "functions"}``."""
+        """``{"endpoint_id", "restricted", "functions"}``.
+
+        Raises:
+            ValueError: `endpoint_id` is no UUID.
+            EndpointNotFound, AccessForbidden: there is none, or it is not shown to you.
+        """
         path = f"/v3/endpoints/{uuid_text(endpoint_id, 'endpoint id')}/allowed_functions"
         return self._http.call("GET", path, dict[str, Any])
 

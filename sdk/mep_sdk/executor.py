@@ -82,10 +82,7 @@ class Executor(concurrent.futures.Executor):
         api_burst_limit: int | None = None,
         api_burst_window_s: int | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size is at least 1, not {batch_size}")
         self.label = label
-        self.batch_size = batch_size
         self.progress = progress
         self._client = client
         self._serializer = serializer
@@ -94,6 +91,7 @@ class Executor(concurrent.futures.Executor):
         self._shut_down = False
         self._destination: Destination | None = None
         self._task_group_id: str | None = None
+        self.batch_size = batch_size
         self.endpoint_id = endpoint_id
         self.task_group_id = task_group_id
         self.resource_specification = resource_specification
@@ -158,6 +156,19 @@ class Executor(concurrent.futures.Executor):
         self._destination = None
 
     @property
+    def batch_size(self) -> int:
+        """Most tasks in one request."""
+        return self._batch_size
+
+    @batch_size.setter
+    def batch_size(self, value: int) -> None:
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"batch_size is a number of tasks, at least 1, not {value!r}")
+        self._batch_size = value
+        if self._submitter is not None:
+            self._submitter.limit(value)
+
+    @property
     def container_id(self) -> str | None:
         """The registered image that tasks run in; None: as the endpoint has it."""
         return self._container_id
@@ -188,6 +199,7 @@ class Executor(concurrent.futures.Executor):
     @serializer.setter
     def serializer(self, value: Serializer | None) -> None:
         self._serializer = value
+        self._functions.forget_bodies()
 
     def __repr__(self) -> str:
         label = f" {self.label!r}" if self.label else ""
@@ -202,6 +214,10 @@ class Executor(concurrent.futures.Executor):
         returns its id, which later calls of `submit` with this function use.
 
         With `function_id`, nothing is asked: it is taken as registered under that id.
+
+        Raises:
+            as there; also ValueError where `function_id` is no UUID, CredentialsError where nobody
+            is logged in.
         """
         if function_id is None:
             function_id = self.client.register_function(function, **options)
@@ -268,7 +284,7 @@ class Executor(concurrent.futures.Executor):
     ) -> Iterator[Any]:
         """As :meth:`concurrent.futures.Executor.map`; everything is submitted at once.
 
-        An iterator that is given up cancels what has not ended.
+        An iterator that is given up cancels what has not ended; Ctrl-C while it waits does not.
 
         Raises:
             as `submit`; the iterator: TimeoutError, and whatever a task ended with.
@@ -282,7 +298,11 @@ class Executor(concurrent.futures.Executor):
             with Bar(futures, self.progress):
                 futures.reverse()
                 while futures:  # not a loop over them: nobody needs a result twice
-                    yield futures.pop().result(None if end is None else end - time.monotonic())
+                    futures[-1].exception(None if end is None else end - time.monotonic())
+                    yield futures.pop().result()
+        except KeyboardInterrupt:
+            futures.clear()
+            raise
         finally:
             for future in futures:
                 future.cancel()
@@ -292,6 +312,12 @@ class Executor(concurrent.futures.Executor):
 
         Args:
             task_group_id: becomes the executor's; by default it is the executor's already.
+
+        Raises:
+            ValueError: `task_group_id` is no UUID.
+            CredentialsError: nobody is logged in.
+            RelayError: the relay refuses, or does not answer.
+            RuntimeError: after `shutdown`.
         """
         self._must_be_open()
         if task_group_id is not None:
@@ -335,11 +361,19 @@ class Executor(concurrent.futures.Executor):
         error: BaseException | None,
         where: TracebackType | None,
     ) -> None:
-        """Shut down, and wait; not where the block was interrupted (Ctrl-C): tasks go on then."""
+        """Shut down, and wait; not where one was interrupted (Ctrl-C): tasks go on then."""
         interrupted = kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit))
-        self.shutdown(wait=not interrupted)
-        left = self._submitter.unfinished() if interrupted and self._submitter else []
-        if left:
+        try:
+            self.shutdown(wait=not interrupted)
+        except KeyboardInterrupt:
+            interrupted = True
+            raise
+        finally:
+            if interrupted:
+                self._tell_what_goes_on()
+
+    def _tell_what_goes_on(self) -> None:
+        if self._submitter and (left := self._submitter.unfinished()):
             log.warning(
                 "%d tasks go on at the endpoint; get their results with "
                 "Executor(task_group_id=%r).reload_tasks()",
@@ -382,7 +416,7 @@ class Executor(concurrent.futures.Executor):
         submitter = self._submitter
         if submitter is None or submitter.pid != os.getpid():
             submitter = self._submitter = Submitter(self.client, self.batch_size)
-            weakref.finalize(self, submitter.stop)
+            weakref.finalize(self, submitter.abandon)
             finish_at_exit()
         return submitter
 

@@ -60,6 +60,10 @@ class Functions:
         self._kept[key] = (reference, value)
         return value
 
+    def forget_bodies(self) -> None:
+        """Forget all but ids: what was serialized is to be written in another way."""
+        self._kept = {key: held for key, held in self._kept.items() if not held[1].body}
+
     def _drop(self, key: int) -> None:
         held = self._kept.get(key)
         if held is not None and held[0]() is None:

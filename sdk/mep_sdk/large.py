@@ -15,7 +15,14 @@ from mep.wire.rest import BLOBS_PATH, Body, Submit, TaskStatus, Uploaded, result
 from mep.wire.tasks import Blob
 from mep_sdk import bearer
 from mep_sdk.auth import Credentials
-from mep_sdk.errors import MEPError, NotFound, PayloadTooLarge, RelayUnreachable, refusal
+from mep_sdk.errors import (
+    AuthenticationError,
+    MEPError,
+    NotFound,
+    PayloadTooLarge,
+    RelayUnreachable,
+    refusal,
+)
 from mep_sdk.transport import Transport
 
 if TYPE_CHECKING:
@@ -43,6 +50,7 @@ class Large:
     def __init__(self, credentials: Credentials, http: Transport) -> None:
         self._credentials = credentials
         self._bearer = bearer.of(credentials)
+        self._sent = ""
         self._http = http
         self._lock = threading.Lock()
         self._sizes: Sizes | None = None
@@ -90,7 +98,7 @@ class Large:
         """
         if isinstance(blob, Uploaded):
             blob = Blob(blob.blob_id, blob.size, blob.sha256)
-        return _told(lambda: self._transfers().download(result_path(task_id), blob))
+        return self._moved(lambda: self._transfers().download(result_path(task_id), blob))
 
     def whole(self, status: TaskStatus[bytes]) -> TaskStatus[bytes]:
         """A task's status with its large result downloaded.
@@ -139,7 +147,23 @@ class Large:
             return call
         from mep.transfer import blob_of
 
-        return _told(lambda: self._transfers().upload(BLOBS_PATH, call, blob_of(call)))
+        return self._moved(lambda: self._transfers().upload(BLOBS_PATH, call, blob_of(call)))
+
+    def _moved(self, act: Callable[[], T]) -> T:
+        """What `act` returns; once more where the token has expired earlier than our clock says."""
+        try:
+            return _told(act)
+        except AuthenticationError:
+            if not self._bearer.refused(self._sent):
+                raise
+        return _told(act)
+
+    def _token(self) -> str:
+        try:
+            self._sent = self._bearer.token()
+        except RelayUnreachable as error:  # as any other loss of the relay: try again
+            raise ConnectionError(str(error)) from error
+        return self._sent
 
     def _known(self) -> Sizes:
         if self._sizes is None:
@@ -156,7 +180,7 @@ class Large:
         with self._lock:
             if self._transfer is None:
                 peer = Peer(self._credentials.relay_url, self._credentials.ca_file)
-                self._transfer = Transfer(peer, self._bearer.token, TRIES)
+                self._transfer = Transfer(peer, self._token, TRIES)
             return self._transfer
 
 

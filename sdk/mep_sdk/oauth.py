@@ -111,19 +111,23 @@ def wait(
 
     Raises:
         OAuthRefused: refused on the page, or expired.
-        RelayUnreachable: no answer.
+        RelayUnreachable: no answer until the code has expired.
     """
     where = Credentials(relay_url, "", ca_file, login=uuid4().hex)
     form = {"grant_type": DEVICE_GRANT, "device_code": device.device_code, "client_id": CLIENT_ID}
-    interval = device.interval
+    interval, left_s = device.interval, device.expires_in
     while True:
         sleep(interval)
+        left_s -= interval
         try:
             return _renewed(where, _post(where, "token", form), time.time())
         except OAuthRefused as refused:
             if refused.error == "slow_down":
                 interval += 5
             elif refused.error != "authorization_pending":
+                raise
+        except RelayUnreachable:  # for a moment, perhaps: somebody is about to approve the code
+            if left_s <= 0:
                 raise
 
 

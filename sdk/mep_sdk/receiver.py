@@ -112,7 +112,8 @@ class Receiver(threading.Thread):
                     *(refused.status, refused.message),
                 )
                 self._fallback.begin()
-                with contextlib.suppress(TimeoutError):
+                # In Python 3.10 asyncio's is a class of its own.
+                with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._closed.wait(), self._pause_s)
                 self._pause_s = min(2 * self._pause_s, REFUSED_RETRY_S[1])
 

@@ -7,6 +7,7 @@ from typing import Any
 from mep import __version__
 from mep.wire import codes, limits
 from mep.wire.rest import FunctionMeta, RegisterFunction
+from mep_sdk.arguments import json_object
 from mep_sdk.errors import PayloadTooLarge
 from mep_sdk.functions import Known
 
@@ -52,6 +53,7 @@ def _registration(
             f"function {name} has {len(code):,} bytes with all it refers to, more than the "
             f"{limits.FUNCTION:,} that can be registered; pass large data as files",
         )
+    json_object(sharing.get("labels"), "labels")
     sharing = dict(sharing)
     about = {each: sharing.pop(each, None) for each in ("container", "labels")}
     return RegisterFunction(

@@ -16,6 +16,7 @@ from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import wait as wait_for
 from typing import TYPE_CHECKING, Any, Final
 
+from mep.wire import codes
 from mep_sdk.backlog import Backlog, Call
 from mep_sdk.errors import MEPError
 from mep_sdk.functions import Known
@@ -29,6 +30,16 @@ log = logging.getLogger(__name__)
 
 FLUSH_S: Final = 10.0
 """At the end of the process: how long sending may take."""
+
+ABANDONED_S: Final = 5.0
+"""So often a thread with nothing to do looks whether its executor is still there."""
+
+_OF_A_FUNCTION: Final = (
+    codes.FUNCTION_NOT_FOUND,
+    codes.FUNCTION_ACCESS_FORBIDDEN,
+    codes.FUNCTION_NOT_PERMITTED,
+)
+"""Refusals of a whole request for one of its functions."""
 
 _alive: "weakref.WeakSet[Submitter]" = weakref.WeakSet()
 
@@ -49,6 +60,7 @@ class Submitter:
         self._groups: set[str] = set()
         self._registered: dict[bytes, str] = {}
         self._stopping = False
+        self._abandoned = False
         self._busy = False
         self._thread: threading.Thread | None = None
         self.pid = os.getpid()
@@ -65,6 +77,10 @@ class Submitter:
             self._backlog.add(call)
             self._open.add(call.future)
             self._wake()
+
+    def limit(self, batch_size: int) -> None:
+        """Send so many tasks in one request, at most, from now on."""
+        self._backlog.most_calls = batch_size
 
     def reload(self, group: str) -> list[ComputeFuture]:
         """Futures for every task of the group, in the order of submission.
@@ -103,6 +119,7 @@ class Submitter:
                     self._track(future)
                     self._stream.ledger.expect(task_id, future)
                 futures.append(future)
+            self._wake()
         return futures
 
     def cancel_all(self) -> None:
@@ -116,6 +133,10 @@ class Submitter:
             self._stopping = True
             self._changed.notify_all()
         self._release_if_done()
+
+    def abandon(self) -> None:
+        """Stop, soon. Takes no lock: the garbage collector may call it in midst of anything."""
+        self._abandoned = True
 
     def finish(self) -> None:
         """At the end of the process: send what is queued, within a bounded time; disconnect."""
@@ -212,9 +233,11 @@ class Submitter:
             self._busy = False
             self._changed.notify_all()
             while not (self._backlog or self._cancels):
+                if self._abandoned:
+                    self.stop()
                 if self._stopping:
                     return False
-                self._changed.wait()
+                self._changed.wait(ABANDONED_S)
             self._busy = True
             return True
 
@@ -224,12 +247,17 @@ class Submitter:
             return cancels, self._backlog.take() if self._backlog else []
 
     def _send(self, batch: list[Call]) -> None:
+        calls: dict[str, list[Call]] = {}
         try:
             calls = self._with_function_ids(batch)
             if calls:
                 self._submit(calls)
         except Exception as error:  # noqa: BLE001 - whatever it is, the futures must end with it
-            fail(batch, error)
+            if len(calls) > 1 and getattr(error, "code", "") in _OF_A_FUNCTION:
+                for group in calls.values():  # nothing was taken, and the others may be
+                    self._send(group)
+            else:
+                fail(batch, error)
 
     def _with_function_ids(self, batch: list[Call]) -> dict[str, list[Call]]:
         """The batch by function; what is too large or cannot be registered fails here."""

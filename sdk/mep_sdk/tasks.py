@@ -6,6 +6,7 @@ from typing import Any, Final
 from mep.wire.rest import ASK_AGAIN, BatchStatus, TaskIds, TaskStatus
 from mep_sdk.batch import uuid_text
 from mep_sdk.connection import Connection
+from mep_sdk.errors import TaskNotFound
 from mep_sdk.outcome import shown
 
 STATUS_IDS: Final = 1000
@@ -22,19 +23,19 @@ class Tasks:
     def statuses(self, task_ids: list[str], *, keep: bool) -> dict[str, dict[str, Any]]:
         """See :meth:`mep_sdk.Client.statuses`."""
         names = {str(task_id): uuid_text(task_id, "task id") for task_id in task_ids}
-        unknown = [each for each in names.values() if each not in self._ended]
-        found = dict(self._ended)
-        for some in _chunks(unknown):
+        found = {each: self._ended[each] for each in names.values() if each in self._ended}
+        for some in _chunks([each for each in dict.fromkeys(names.values()) if each not in found]):
             while some:
                 results = self._ask(some)
                 for task_id, status in results.items():
-                    found[task_id] = shown(self._connection.large.whole(status))
-                    if keep and not found[task_id]["pending"]:
-                        self._ended[task_id] = found[task_id]
+                    found[task_id] = told = shown(self._connection.large.whole(status))
+                    known = not isinstance(told.get("exception"), TaskNotFound)
+                    if keep and known and not told["pending"]:
+                        self._ended[task_id] = told
                 late = [each for each in some if (results[each].details or {}).get(ASK_AGAIN)]
                 # An answer has room for one at least.
                 some = late if len(late) < len(some) else []
-        return {name: found[task_id] for name, task_id in names.items()}
+        return {name: dict(found[task_id]) for name, task_id in names.items()}
 
     def _ask(self, task_ids: list[str]) -> dict[str, TaskStatus[bytes]]:
         body = TaskIds(task_ids)

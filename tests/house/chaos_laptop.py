@@ -39,7 +39,7 @@ def main(endpoint_id: str, tasks: int, path: str) -> None:
             futures[-1].add_done_callback(lambda _, n=n: ended.update([n]))
             if n % AT_ONCE == 0:
                 time.sleep(1.0)  # new tasks all through the faults
-        _, pending = wait(futures, 240)
+        _, pending = wait(futures, 300)
         errors = Counter(repr(f.exception()) for f in futures if f.done() and f.exception())
         right = sum(
             f.done() and not f.exception() and f.result() == n * n for n, f in enumerate(futures)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-LIMIT_S = 460
+LIMIT_S = 480
 
 
 @pytest.mark.root

@@ -462,6 +462,10 @@ def test_from_a_shell_what_goes_wrong(site: Site, shell: Callable[..., Any]) -> 
     task = done.stdout.strip()
     until(lambda: shell("tasks", task, "--json").stdout.count('"success"'), "the end")
     assert shell("tasks", task, "--cancel").stdout == "ended\n"
+    assert task in shell("tasks").stdout
+    done = shell("tasks", str(uuid.uuid4()), "--cancel")
+    assert done.returncode == 1
+    assert "of yours at this relay; check the id" in done.stderr
     assert site.endpoint_id in shell("endpoints", site.endpoint_id).stdout
     assert isinstance(json.loads(shell("endpoints", "--json").stdout), list)
     assert shell("logout").stdout == "logged out\n"

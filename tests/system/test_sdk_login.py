@@ -1,5 +1,6 @@
 """Every way to be logged in, at a real relay: browser, authorizers, managers, service clients."""
 
+import dataclasses
 import json
 import os
 import pty
@@ -15,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mep_sdk import Client, Executor, auth
-from mep_sdk.errors import AuthenticationError, CredentialsError, NotLoggedIn
+from mep_sdk import Client, Executor, auth, oauth
+from mep_sdk.errors import AuthenticationError, CredentialsError, NotLoggedIn, RelayUnreachable
+
+from mep.wire import limits
+from mep.wire.rest import Submit, Uploaded
 
 sys.path.append(str(Path(__file__).parent / "relay"))
 from relay_driver import RelayProcess, relay_cli, run_cli
@@ -158,7 +162,16 @@ def tokens_are_renewed(relay: Relay) -> None:
     for thread in threads:
         thread.join(WAIT_S)
     assert names == ["dora@relay.local"] * 4
-    assert json.loads(auth.path().read_text())["token"] != fresh["token"]
+    newest = json.loads(auth.path().read_text())["token"]
+    assert newest != fresh["token"]
+    # In midst of large arguments.
+    large = client.connection.large
+    large.check(2 * limits.INLINE)
+    expire(relay, newest)
+    relay.restart()
+    (sent,) = large.submit(Submit(tasks={"f": [bytes(2 * limits.INLINE)]})).tasks["f"]
+    assert isinstance(sent, Uploaded)
+    assert json.loads(auth.path().read_text())["token"] != newest
     client.close()
 
 
@@ -171,6 +184,29 @@ def expire(relay: Relay, token: str) -> None:
         done = database.execute("UPDATE tokens SET expires = 1 WHERE hash = ?", (hashed,))
         assert done.rowcount == 1
     database.close()
+
+
+def test_a_relay_that_is_away_while_a_login_waits(relay: Relay, home: Path) -> None:
+    begun = oauth.begin(relay.url, None)
+    relay.stop()
+    naps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            Relay.__init__(relay, relay.data, port=relay.port)
+            approve(relay, begun.user_code)
+
+    found = oauth.wait(begun, relay.url, None, sleep=sleep)
+    assert len(naps) == 3
+    client = Client(relay.url, found.token)
+    assert client.whoami()["preferred_username"] == "dora@relay.local"
+    client.close()
+    # Nobody waits for longer than the code is good.
+    gone = dataclasses.replace(begun, expires_in=2 * begun.interval)
+    with pytest.raises(RelayUnreachable):
+        oauth.wait(gone, "http://127.0.0.1:9", None, sleep=naps.append)
+    assert len(naps) == 5
 
 
 def test_without_a_terminal_one_is_told_what_to_run(

@@ -191,7 +191,7 @@ async def cancel(request: Request) -> Response:
 
 def _ids(relay: Relay, body: TaskIds) -> dict[str, str]:
     """Each id as the client spelled it, and in its canonical spelling."""
-    most = relay.settings.limits.submit_tasks
+    most = max(relay.settings.limits.submit_tasks, TASKS_PAGE)
     if len(body.task_ids) > most:
         message = f"A request names at most {most} tasks."
         raise Refusal(422, codes.INVALID_REQUEST, message)

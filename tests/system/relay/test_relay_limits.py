@@ -1,6 +1,7 @@
 """A relay with tight limits: each refusal has its status, its code and a remedy."""
 
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,10 @@ def test_sizes(tight: Any) -> None:
     assert "2000" in response.json()["message"]
     response = tight.alice("POST", path, json={"tasks": {function: ["x"] * 6}})
     assert refused(response) == (422, "REQUEST_MALFORMED")
+    # Who submits five at once may ask for more.
+    ids = [str(uuid.uuid4()) for _ in range(6)]
+    told = tight.alice.ok("POST", "/v2/batch_status", json={"task_ids": ids})
+    assert len(told["results"]) == 6
     response = tight.alice("POST", path, data=b" " * 20_001)
     assert refused(response) == (413, "REQUEST_MALFORMED")
     code = {"function_name": "f", "function_code": "x" * 3001}

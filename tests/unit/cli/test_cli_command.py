@@ -34,6 +34,30 @@ def test_help_imports_no_verb(mep):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+TABLE = """
+from mep.cli.tables import plain, show
+show(("id", "name"), [("7dd8a3a6-34a0-4e3c-8e75-98a4b1f7a0f5", plain("a name " * 20 + "end"))] * 2)
+"""
+
+
+def test_a_table_is_cut_nowhere():
+    def lines(**environment: str) -> list[str]:
+        command = [sys.executable, "-I", "-c", TABLE]
+        environment = {"COLUMNS": "60", "TERM": "xterm", **environment}
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=60, check=True
+        )
+        return done.stdout.splitlines()[1:]
+
+    rows = lines()
+    assert len(rows) == 2, "in a pipe, for grep"
+    assert all(row.rstrip().endswith("end") for row in rows)
+    rows = lines(FORCE_COLOR="1")  # as on a terminal
+    assert max(map(len, rows)) <= 60
+    assert sum(row.startswith("7dd8a3a6-34a0-4e3c-8e75-98a4b1f7a0f5 ") for row in rows) == 2
+    assert sum("end" in row for row in rows) == 2
+
+
 def test_an_unknown_verb_names_the_nearest(mep):
     done = mep("stauts")
     assert done.returncode == 2
@@ -102,6 +126,31 @@ def test_registering_needs_a_token_and_a_relay(mep):
     assert unreachable.returncode == 1
     assert "cannot be reached" in unreachable.stderr
     assert "mep register" in mep("prepare", "laptop").stderr
+
+
+SCRIPT = """
+def hello(name):
+    return name
+
+NUMBERS = (n for n in range(3))
+
+def following():
+    return next(NUMBERS)
+"""
+
+
+def test_what_cannot_be_submitted_is_a_sentence(mep, home):
+    (home / "script.py").write_text(SCRIPT)
+    login = {"MEP_RELAY_URL": "http://127.0.0.1:9", "MEP_TOKEN": "t"}
+    at = ("--endpoint", "7dd8a3a6-34a0-4e3c-8e75-98a4b1f7a0f5")
+    done = mep("submit", "script.py:following", *at, **login)
+    assert done.returncode == 1
+    assert done.stderr.startswith("mep: function following cannot be serialized: ")
+    assert "Traceback" not in done.stderr
+    # A relay that is away is not waited for as long as a script's executor does.
+    done = mep("submit", "script.py:hello", "x", *at, **login)
+    assert done.returncode == 1
+    assert "mep: the relay at http://127.0.0.1:9 does not answer" in done.stderr
 
 
 def test_a_mistake_in_the_configuration_is_named(mep, home):

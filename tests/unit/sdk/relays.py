@@ -248,12 +248,13 @@ class BusyRelay(EchoRelay):
     def __init__(self, *statuses: int) -> None:
         super().__init__()
         self.statuses = list(statuses)
+        self.retry_after = "0"
 
     async def before(self, request: Request) -> Response | None:
         if not self.statuses:
             return None
         response = refuse(self.statuses.pop(0), "BUSY", "Later, please.")
-        response.headers["Retry-After"] = "0"
+        response.headers["Retry-After"] = self.retry_after
         return response
 
 
@@ -388,6 +389,19 @@ class DeafStreamRelay(EchoRelay):
             while True:
                 await websocket.receive_bytes()
         return False
+
+
+class LibraryRelay(EchoRelay):
+    """Has a large result: these three bytes, whatever is asked for."""
+
+    async def result(self, request: Request) -> Response:
+        assert request.headers["Authorization"] == f"Bearer {TOKEN}"
+        return Response(b"abc")
+
+    def app(self) -> Starlette:
+        app = super().app()
+        app.router.routes.append(Route(rest.result_path("{id}"), self.result))
+        return app
 
 
 class ReticentRelay(EchoRelay):

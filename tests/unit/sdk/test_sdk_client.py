@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable
 
 import pytest
-from mep_sdk import Client, TaskPending
+from mep_sdk import Client, Executor, TaskPending
 from mep_sdk.errors import (
     NotFound,
     PayloadTooLarge,
@@ -112,6 +112,22 @@ def test_a_batch_that_is_larger_than_a_request(client_of: ClientOf) -> None:
     assert [each["result"] for each in told.values()] == [n + 2_000_000 for n in range(3)]
 
 
+def test_an_older_batch_that_is_larger_than_a_request(client_of: ClientOf) -> None:
+    relay = EchoRelay()
+    client = client_of(relay)
+    f, g = client.register_function(len), client.register_function(hello)
+    batch = client.create_batch()
+    for n in range(3):
+        batch.add(bytes(n + 2_000_000), endpoint_id=EP, function_id=f)
+        batch.add(n, endpoint_id=EP, function_id=g)
+    ids = client.batch_run(batch)
+    assert [sum(map(len, each.tasks.values())) for each in relay.submits] == [4, 2]
+    assert len(relay.groups) == 1
+    results = [client.get_result(each) for each in ids]
+    assert results[::2] == [n + 2_000_000 for n in range(3)]
+    assert results[1::2] == [f"Hello {n}" for n in range(3)]
+
+
 def test_the_older_batches_go_to_several_endpoints_and_keep_their_order(
     client_of: ClientOf,
 ) -> None:
@@ -134,6 +150,8 @@ def test_mistakes_with_batches(client_of: ClientOf) -> None:
     batch = gcc.create_batch()
     with pytest.raises(ValueError, match="empty"):
         gcc.batch_run(EP, batch)
+    with pytest.raises(ValueError, match="empty"):
+        gcc.batch_run(batch)
     with pytest.raises(TypeError, match="not a int"):
         batch.add(str(uuid.uuid4()), args=3)
     with pytest.raises(ValueError, match="no function id"):
@@ -145,6 +163,15 @@ def test_mistakes_with_batches(client_of: ClientOf) -> None:
         gcc.batch_run(EP)
 
 
+def test_what_json_cannot_say_is_named_at_once(client_of: ClientOf) -> None:
+    gcc = client_of(EchoRelay())
+    for name in ("user_endpoint_config", "resource_specification"):
+        with pytest.raises(TypeError, match=f"{name} must consist of what JSON can say"):
+            gcc.create_batch(**{name: {"a": object()}})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="labels must consist of what JSON can say"):
+        gcc.register_function(hello, labels={"a": object()})
+
+
 def test_source_code(client_of: ClientOf) -> None:
     gcc = client_of(EchoRelay())
     fid = gcc.register_source_code("N = 2\ndef f(x):\n    return N * x\n", "f")
@@ -153,6 +180,24 @@ def test_source_code(client_of: ClientOf) -> None:
         gcc.register_source_code("def f(): pass", function_name="g")
     with pytest.raises(SyntaxError):
         gcc.register_source_code("def f(:", function_name="f")
+
+
+def test_what_is_said_of_a_function(client_of: ClientOf) -> None:
+    relay, group, here = EchoRelay(), str(uuid.uuid4()), str(uuid.uuid4())
+    said = {"description": "d", "group": group, "ha_endpoint_id": here}
+    about = {"container": "debian:12", "labels": {"a": [1]}}
+    gcc = client_of(relay)
+    source = "def f(): pass\n"
+    ids = [
+        gcc.register_function(hello, **said, **about),  # type: ignore[arg-type]
+        gcc.register_source_code(source, "f", **said, **about),  # type: ignore[arg-type]
+        Executor(client=gcc).register_function(hello, **said, **about),
+    ]
+    for each in map(relay.functions.__getitem__, ids):
+        assert {name: getattr(each, name) for name in said} == said
+        assert each.meta is not None
+        assert {name: getattr(each.meta, name) for name in about} == about
+        assert not each.public
 
 
 def test_a_function_that_is_too_large(client_of: ClientOf) -> None:
@@ -187,8 +232,20 @@ def test_a_task_that_is_not_one_s_own(client_of: ClientOf) -> None:
     relay.status = lambda task_id: TaskStatus(  # type: ignore[method-assign]
         task_id, "failed", exception="There is no such task.", failure_code=codes.TASK_NOT_FOUND
     )
-    with pytest.raises(TaskNotFound, match="no such task"):
-        client_of(relay).get_result(str(uuid.uuid4()))
+    gcc, task = client_of(relay), str(uuid.uuid4())
+    for ask in (gcc.get_result, gcc.get_task):
+        with pytest.raises(TaskNotFound, match="no such task"):
+            ask(task)
+    told = gcc.get_batch_result([task])[task]
+    assert told["status"] == "failed"
+    assert isinstance(told["exception"], TaskNotFound)
+
+
+def test_what_is_done_to_an_answer_stays_there(client_of: ClientOf) -> None:
+    gcc = client_of(EchoRelay())
+    task = gcc.run("x", endpoint_id=EP, function_id=gcc.register_function(hello))
+    assert gcc.get_batch_result([task, task])[task].pop("result") == "Hello x"
+    assert gcc.get_result(task) == "Hello x"
 
 
 def test_harmless_requests_are_repeated_and_a_submit_is_not() -> None:

@@ -2,14 +2,16 @@
 
 import concurrent.futures
 import gc
+import hashlib
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from mep_sdk import Client, ComputeFuture, Executor, MEPError
+from mep_sdk import Client, ComputeFuture, Executor, MEPError, Serializer
 from mep_sdk.auth import Credentials
 from mep_sdk.errors import (
     AuthenticationError,
@@ -22,7 +24,9 @@ from mep_sdk.errors import (
     SerializationError,
     SubmissionUncertain,
 )
+from mep_sdk.large import Large
 from mep_sdk.polling import Polling
+from mep_sdk.transport import Transport
 from relays import (
     TOKEN,
     WAIT_S,
@@ -33,6 +37,7 @@ from relays import (
     ForgetfulRelay,
     HoardingRelay,
     LateStreamRelay,
+    LibraryRelay,
     NoSuchEndpointRelay,
     NoUpgradeRelay,
     OnceRelay,
@@ -42,6 +47,8 @@ from relays import (
     SlowRelay,
     hanging_up,
 )
+
+from mep.wire.tasks import Blob
 
 EP = str(uuid.uuid4())
 ClientOf = Callable[[EchoRelay], Client]
@@ -145,6 +152,48 @@ def test_tasks_go_with_what_was_set_when_they_were_submitted(client_of: ClientOf
     assert two.result_serializers == ["11", "00"]
     assert two.user_runtime is not None
     assert two.user_runtime["python"]["version_tuple"] == list(os.sys.version_info[:3])  # type: ignore[attr-defined]
+
+
+def test_a_batch_is_as_large_as_was_set_then(client_of: ClientOf) -> None:
+    relay = SlowRelay()
+    with Executor(EP, client=client_of(relay), batch_size=100) as ex:
+        first = ex.submit(hello, "first")
+        relay.until(lambda: len(relay.submits) == 1)
+        later = [ex.submit(hello, str(n)) for n in range(5)]
+        ex.batch_size = 2
+        relay.go.set()
+        assert first.result(WAIT_S) == "Hello first"
+        assert [future.result(WAIT_S) for future in later] == [f"Hello {n}" for n in range(5)]
+        for wrong in (0, "many"):
+            with pytest.raises(ValueError, match="batch_size is a number of tasks, at least 1"):
+                ex.batch_size = wrong  # type: ignore[assignment]
+    assert [sum(map(len, each.tasks.values())) for each in relay.submits] == [1, 2, 2, 1]
+
+
+def test_a_function_is_written_as_was_set_then(client_of: ClientOf) -> None:
+    relay = EchoRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        assert ex.submit(hello, "a").result(WAIT_S) == "Hello a"
+        named = ex.register_function(div0)
+        ex.serializer = Serializer(code="DillCode")
+        other = ex.submit(hello, "b")
+        assert other.result(WAIT_S) == "Hello b"
+        failing = ex.submit(div0)
+        assert isinstance(failing.exception(WAIT_S), ZeroDivisionError)
+        assert failing.function_id == named, "which was registered by the user"
+    forms = [each.function_code.split("\n")[1] for each in relay.functions.values()]
+    assert (forms[0], forms[2]) == ("st", "01")
+
+
+def test_a_map_that_takes_too_long_cancels_all_that_has_not_ended(client_of: ClientOf) -> None:
+    relay = HoardingRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        results = ex.map(hello, "abc", timeout=0.1)
+        ex.flush(WAIT_S)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            next(results)
+        relay.until(lambda: sorted(relay.cancelled) == sorted(relay.groups[ex.task_group_id]))
+    assert len(relay.cancelled) == 3
 
 
 def test_registered_functions(client_of: ClientOf) -> None:
@@ -259,6 +308,15 @@ def test_a_submit_that_was_not_taken_is_sent_again(
     assert len(relay.results) == 1
 
 
+def test_whoever_is_told_to_be_slower_waits_as_long_as_was_told(client_of: ClientOf) -> None:
+    relay = BusyRelay(429)
+    relay.retry_after = "2"
+    with Executor(EP, client=client_of(relay)) as ex:
+        began = time.monotonic()
+        assert ex.submit(hello, "x").result(WAIT_S) == "Hello x"
+        assert time.monotonic() - began >= 2
+
+
 def test_a_submit_that_may_have_been_taken_is_not_sent_again(client_of: ClientOf) -> None:
     relay = BusyRelay(502)
     with Executor(EP, client=client_of(relay)) as ex:
@@ -313,6 +371,21 @@ def test_an_unknown_function(client_of: ClientOf) -> None:
             ex.submit_to_registered_function(uuid.uuid4()).result(WAIT_S)
 
 
+def test_a_function_that_is_refused_spares_its_neighbours(client_of: ClientOf) -> None:
+    relay = SlowRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        first = ex.submit(hello, "first")
+        relay.until(lambda: len(relay.submits) == 1)
+        refused = ex.submit_to_registered_function(uuid.uuid4())
+        others = [ex.submit(hello, "second"), ex.submit(pow, 2, 3)]
+        relay.go.set()
+        assert first.result(WAIT_S) == "Hello first"
+        with pytest.raises(FunctionNotFound):
+            refused.result(WAIT_S)
+        assert [each.result(WAIT_S) for each in others] == ["Hello second", 8]
+    assert len(relay.submits[1].tasks) == 3, "they were in one request"
+
+
 def test_a_stream_that_is_refused_ends_futures(client_of: ClientOf) -> None:
     with Executor(EP, client=client_of(RefusingRelay())) as ex:
         for _ in range(2):  # the second finds the stream refused already
@@ -352,6 +425,24 @@ def test_what_the_stream_never_told_is_found_by_asking(client_of: ClientOf) -> N
         assert futures[0].result(0) == "Hello x"
         assert isinstance(futures[1].exception(0), ZeroDivisionError)
         assert received == [future.task_id for future in futures]
+
+
+def test_a_large_result_is_fetched_though_the_token_cannot_be_renewed_at_once() -> None:
+    relay = LibraryRelay()
+    away = iter([RelayUnreachable("away")] * 2)
+
+    def token() -> str:
+        for error in away:
+            raise error
+        return TOKEN
+
+    with relay.serving() as url:
+        credentials = Credentials(url, "", authorizer=token)
+        http = Transport(credentials, WAIT_S, patience_s=0)
+        large = Large(credentials, http)
+        assert large.result("any", Blob("b", 3, hashlib.sha256(b"abc").hexdigest())) == b"abc"
+        large.close()
+        http.close()
 
 
 def test_results_are_asked_for_no_more_once_the_stream_is_up(client_of: ClientOf) -> None:

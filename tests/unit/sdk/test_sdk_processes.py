@@ -152,6 +152,25 @@ def test_flush_waits_for_task_ids(client_of: Any) -> None:
         assert future.task_id is not None
 
 
+def test_an_executor_may_be_collected_in_midst_of_anything(script: Any) -> None:
+    """Garbage is collected in whichever thread makes some, with whatever locks that holds."""
+    with EchoRelay().serving() as url:
+        body = """
+import gc, threading
+ex = executor()
+assert ex.submit(double, 1).result(20) == 2
+ex.itself, stream = ex, ex.client.result_stream()
+with stream._lock:
+    del ex
+    gc.collect()
+for thread in threading.enumerate():
+    if thread.name.startswith("mep-"):
+        thread.join()
+print("collected")
+"""
+        assert script(url, body).end() == (0, "collected\n", "")
+
+
 def test_a_process_that_ends_says_nothing(script: Any) -> None:
     """With results still on their way, as in a notebook that is shut down."""
     relay = HoardingRelay()
@@ -196,6 +215,42 @@ with executor() as ex:
     )
     assert err.splitlines()[-1] == "KeyboardInterrupt"
     assert sum(len(each) for s in relay.submits for each in s.tasks.values()) == 3
+
+
+MAPS = """
+with executor() as ex:
+    results = ex.map(double, range(3))
+    ex.flush(20)
+    print(ex.task_group_id, flush=True)
+    for each in results:
+        print(each)
+"""
+ENDS = """
+class Telling(Executor):
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        print(self.task_group_id, flush=True)
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
+with Telling(os.environ["EP"], executor().client) as ex:
+    futures = [ex.submit(double, n) for n in range(3)]
+"""
+
+
+@pytest.mark.parametrize("body", [MAPS, ENDS], ids=["map", "end of the with"])
+def test_ctrl_c_while_an_executor_waits(script: Any, body: str) -> None:
+    relay = HoardingRelay()
+    with relay.serving() as url:
+        one = script(url, body)
+        group = one.line().strip()
+        one.interrupt()
+        _, _, err = one.end()
+    assert (
+        f"3 tasks go on at the endpoint; get their results with Executor(task_group_id='{group}'"
+        in err
+    )
+    assert err.splitlines()[-1] == "KeyboardInterrupt"
+    assert sum(len(each) for s in relay.submits for each in s.tasks.values()) == 3
+    assert relay.cancelled == []
 
 
 def test_ctrl_c_sends_what_is_queued_and_a_second_one_ends_at_once(script: Any) -> None:

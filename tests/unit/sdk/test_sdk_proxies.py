@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mep_sdk import Client, Executor
-from mep_sdk.errors import RelayUnreachable
+from mep_sdk import Client, Executor, oauth
+from mep_sdk.errors import CredentialsError, RelayUnreachable
 from relays import TOKEN, WAIT_S, EchoRelay
 
 EP = str(uuid.uuid4())
@@ -101,6 +101,10 @@ def test_everything_goes_through_the_proxy(
         client.close()
         assert set(proxy.asked) == {f"CONNECT {url.removeprefix('https://')}"}
         assert len(proxy.asked) >= 2, "requests and the stream"
+        before = len(proxy.asked)
+        with pytest.raises(CredentialsError, match="no relay would"):  # it knows no logins
+            oauth.begin(url, ca)
+        assert proxy.asked[before:] == proxy.asked[:1]
 
 
 def test_no_proxy_for_this_relay(relay: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,28 @@ def test_whoever_waits_for_many_sees_how_far_it_is(tmp_path: Path) -> None:
     assert piped == "piped\n"
 
 
+@pytest.mark.parametrize("waits", ["next(results)", "ex.shutdown()"])
+def test_an_executor_that_waits_for_many_shows_it(waits: str, tmp_path: Path) -> None:
+    with HoardingRelay().serving() as url:
+        body = f"""
+        import concurrent.futures, contextlib, threading
+        from mep_sdk import progress
+
+        results = ex.map(double, range(5))
+
+        def end():
+            while not progress._one.locked():  # by the bar
+                pass
+            ex.shutdown(wait=False, cancel_futures=True)
+
+        threading.Thread(target=end).start()
+        with contextlib.suppress(concurrent.futures.CancelledError):
+            {waits}
+        """
+        shown, _ = on_a_terminal(url, body, tmp_path)
+    assert "/5" in shown
+
+
 def test_what_is_over_soon_shows_nothing(tmp_path: Path) -> None:
     with EchoRelay().serving() as url:
         body = """
