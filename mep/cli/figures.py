@@ -30,6 +30,7 @@ class Block(msgspec.Struct, frozen=True):
     nodes: Count = 1
     job_id: Text = ""
     why: Text = ""
+    reason: Text = ""
     pools: Count = 0
     workers: Count = 0
     ends_at: float | None = None
@@ -94,7 +95,8 @@ def printable(text: str) -> str:
 
 def _line(block: Block, now: float) -> str:
     job = f", job {block.job_id}" if block.job_id else ""
-    text = f"block {block.id}{job}: {block.state} for {_span(now - block.since)}"
+    reason = f" ({block.reason})" if block.reason else ""
+    text = f"block {block.id}{job}: {block.state}{reason} for {_span(now - block.since)}"
     if block.state == "ended":
         return f"{text}: it {block.why}" if block.why else text
     text += f", {block.nodes} nodes, {block.pools} pools, {block.workers} workers"

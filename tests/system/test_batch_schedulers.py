@@ -1,4 +1,7 @@
-"""PBS, Torque, LSF, Grid Engine and HTCondor, by what they are known to answer: none is here."""
+"""PBS, Torque, LSF, Grid Engine and HTCondor, by what they are known to answer: none is here.
+
+And Slurm, which is, where it answers what it seldom does.
+"""
 
 import json
 import select
@@ -374,3 +377,64 @@ def test_a_command_that_a_launcher_would_read_again_is_refused(tmp_path, provide
     provider = provide(scheduler, "TorqueProvider")
     with pytest.raises(OSError, match="cannot pass on"):
         provider.start("0", ["python3", "$HOME/x"], {})
+
+
+@pytest.fixture
+def fake_slurm(tmp_path) -> FakeScheduler:
+    """Has accounting, and a job 12 that waits."""
+    where = tmp_path / "scheduler"
+    where.mkdir()
+    scheduler = FakeScheduler(where, "sbatch", "sacct", "squeue", "scancel")
+    scheduler.answer("sbatch", "Submitted batch job 12\n")
+    scheduler.answer("sacct", "12                 PENDING\n")
+    return scheduler
+
+
+def why_asked_again(scheduler: FakeScheduler, provider: BatchProvider) -> None:
+    """What follows a question is known when the next one has come."""
+    count = len(scheduler.asked("squeue"))
+    for number in (1, 2):
+        provider.look("0")
+        until(lambda n=number: len(scheduler.asked("squeue")) >= count + n, "another question")
+
+
+def test_an_ordinary_reason_and_one_that_is_not_known_end_nothing(fake_slurm, provide):
+    fake_slurm.answer("squeue", "12|Priority\n")
+    provider = provide(fake_slurm, "SlurmProvider")
+    provider.start("0", COMMAND, {})
+    until(lambda: [one.reason for one in provider.states()] == ["Priority"], "its reason")
+    before, _, _ = fake_slurm.calls.read_text().partition("/squeue ")
+    assert before.count("--job 12") == 2
+    assert fake_slurm.asked("squeue")[0] == "--noheader --format=%i|%r --job 12"
+    why_asked_again(fake_slurm, provider)
+    fake_slurm.answer(
+        "squeue", "", "slurm_load_jobs error: Unable to contact slurm controller\n", 1
+    )
+    why_asked_again(fake_slurm, provider)
+    (block,) = provider.states()
+    assert (block.state, block.reason) == ("pending", "Priority")
+    assert provider.ended() == []
+    assert fake_slurm.asked("scancel") == []
+
+
+def test_a_job_that_slurm_will_never_start_is_cancelled_with_the_reason(fake_slurm, provide, home):
+    fake_slurm.answer("squeue", "12|PartitionTimeLimit\n")
+    provider = provide(fake_slurm, "SlurmProvider")
+    provider.start("0", COMMAND, {})
+    ended = end_of(provider)
+    assert ended.how == "was ended: Slurm keeps it pending: PartitionTimeLimit"
+    assert len(fake_slurm.asked("squeue")) == 2
+    assert fake_slurm.asked("scancel") == ["12"]
+    assert not (home / "blocks/0/job.json").exists()
+    (block,) = provider.states()
+    assert (block.state, block.why) == ("ended", ended.how)
+
+
+def test_a_cancellation_that_fails_at_first_keeps_the_reason(fake_slurm, provide):
+    fake_slurm.answer("squeue", "12|PartitionDown\n")
+    fake_slurm.answer("scancel", "", "scancel: error: Unable to contact slurm controller\n", 1)
+    provider = provide(fake_slurm, "SlurmProvider")
+    provider.start("0", COMMAND, {})
+    until(lambda: fake_slurm.asked("scancel"), "a cancellation")
+    fake_slurm.answer("scancel")
+    assert end_of(provider).how == "was ended: Slurm keeps it pending: PartitionDown"

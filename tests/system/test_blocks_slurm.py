@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from engine_harness import until
 from remote_engine import RemoteEngine
 from testbed.slurm import Cluster
 
+from mep.cli.figures import Figures, lines
 from mep.wire import codes
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(150)]
@@ -22,6 +24,8 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(150)]
 TIME_LIMIT_S = 150.0
 """Slurm grants no less than a minute, looks at time limits every half minute, and asks a job to end
 before it kills it; then the next job has to start."""
+PENDING_LIMIT_S = 120.0
+"""Three blocks, each seen pending three times, and before that accounting has to know each."""
 QUICK_S = 40.0
 """Longer than anything here takes, and far shorter than any timeout of Slurm."""
 
@@ -213,6 +217,40 @@ def test_a_closed_partition_that_opens(slurm, start):
         assert engine.value(engine.submit(host)).startswith("n")
     finally:
         slurm.run("scontrol", "update", "PartitionName=closed", "State=INACTIVE")
+
+
+@pytest.fixture
+def dark(cluster) -> Iterator[str]:
+    """A partition that is down: jobs are taken there, and wait."""
+    cluster.run("scontrol", "create", "PartitionName=dark", "Nodes=ALL", "State=DOWN")
+    yield "dark"
+    if jobs := [job.job_id for job in cluster.squeue()]:
+        cluster.run("scancel", *jobs)
+    until(lambda: not cluster.squeue(), "no job in the partition")
+    cluster.run("scontrol", "delete", "PartitionName=dark")
+
+
+def status_of(engine: RemoteEngine) -> str:
+    """What `mep status` prints of it."""
+    now = time.time()
+    detail = {"blocks": engine.blocks()}
+    return "\n".join(lines(msgspec.convert({"updated": now, "detail": detail}, Figures), now))
+
+
+@pytest.mark.timeout(PENDING_LIMIT_S + 120)
+def test_what_keeps_a_job_pending_reaches_status_and_task(cluster, dark, start):
+    engine = start(cluster, partition=dark)
+    task = engine.submit(host)
+    until(lambda: "pending (PartitionDown) for" in status_of(engine), "the reason in the status")
+    result = engine.result(task, PENDING_LIMIT_S)
+    assert result.failure.code == codes.ENGINE_FAILED
+    assert "Slurm keeps it pending: PartitionDown" in result.failure.message
+    until(lambda: not engine.live(), "the last of them buried")
+    assert "it was ended: Slurm keeps it pending: PartitionDown" in status_of(engine)
+    assert len(engine.blocks()) == 3
+    assert cluster.squeue() == []
+    cluster.run("scontrol", "update", f"PartitionName={dark}", "State=UP")
+    assert engine.value(engine.submit(host)).startswith("n")
 
 
 def test_a_job_that_is_cancelled_under_a_task(cluster, start, shared):

@@ -317,11 +317,13 @@ def describe(states: Sequence[BlockState], peers: Sequence[Peer]) -> list[dict[s
     for state in states:
         pools = [peer for peer in peers if peer.block_id == state.block_id]
         ends = [peer.ends_at for peer in pools if peer.ends_at is not None]
+        # Whoever talks to its pools knows sooner than the scheduler is asked.
+        ahead = pools and state.state in _BEHIND
         rows.append(
             {
                 **state.plain(),
-                # Whoever talks to its pools knows sooner than the scheduler is asked.
-                "state": "running" if pools and state.state in _BEHIND else state.state,
+                "state": "running" if ahead else state.state,
+                "reason": "" if ahead else state.reason,
                 "pools": len(pools),
                 "workers": sum(peer.workers for peer in pools),
                 "ends_at": min(ends, default=None),

@@ -34,6 +34,8 @@ class BlockState:
     """The batch system's name for it."""
     why: str = ""
     """Of a block that has ended: why, as in :attr:`Ended.how`."""
+    reason: str = ""
+    """Of a pending block: why the batch system has not started it, in its own words."""
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -44,6 +46,7 @@ class BlockState:
             "nodes": self.nodes,
             "job_id": self.job_id,
             "why": self.why,
+            "reason": self.reason,
         }
 
 

@@ -52,6 +52,8 @@ class _Start(NamedTuple):
 class _Cancel(NamedTuple):
     block_id: str
     tries: int = 0
+    why: str = ""
+    """How its end is told; empty: it was wanted."""
 
 
 class _Look(NamedTuple):
@@ -295,8 +297,9 @@ class BatchProvider:
             for one in wanted.values():
                 self._cancel_again(one, str(error))
             return
-        for block_id in wanted:
-            self._over(block_id, f"was ended: its job {self._jobs.job_id(block_id)} was cancelled")
+        for block_id, one in wanted.items():
+            cancelled = f"was ended: its job {self._jobs.job_id(block_id)} was cancelled"
+            self._over(block_id, one.why or cancelled)
 
     def _cancel_again(self, cancel: _Cancel, words: str) -> None:
         log.warning("job %s cannot be cancelled: %s", self._jobs.job_id(cancel.block_id), words)
@@ -306,7 +309,7 @@ class BatchProvider:
             self._strangers.add(cancel.block_id)
             self._tell(cancel.block_id, f"could not be cancelled: {words}")
         wait_s = min(2.0**cancel.tries, _CANCEL_LATEST_S)
-        self._later.append((time.monotonic() + wait_s, _Cancel(cancel.block_id, tries)))
+        self._later.append((time.monotonic() + wait_s, cancel._replace(tries=tries)))
 
     def _due_again(self) -> list[_Order]:
         now = time.monotonic()
@@ -327,7 +330,22 @@ class BatchProvider:
                 self._jobs.unanswered(now)
         for block_id, word in ended:
             self._found_ended(block_id, word)
+        self._end_stuck()
         self._pace.asked(time.monotonic(), len(self._jobs))
+
+    def _end_stuck(self) -> None:
+        """End the blocks whose jobs the scheduler has taken and will never start."""
+        waiting = self._jobs.waiting()
+        if not waiting:
+            return
+        stuck = self._jobs.explained(self._ready().reasons(waiting))
+        self._unwanted.update(block_id for block_id, _ in stuck)
+        self._end(
+            [
+                _Cancel(block_id, why=f"was ended: Slurm keeps it pending: {reason}")
+                for block_id, reason in stuck
+            ]
+        )
 
     def _marked(self, seen: Mapping[str, Seen]) -> dict[str, Seen]:
         """With what the scripts of jobs that are not listed have left of their end."""

@@ -2,6 +2,7 @@
 
 A batch system that fails to answer has said nothing about any job. One that answers and does not
 list a job may be behind: a job counts as ended only when several answers in a row have left it out.
+So does a pending one when its reason to wait has been seen more than once and never passes.
 """
 
 from collections import deque
@@ -10,11 +11,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from mep.endpoint.providers.base import BlockState
+from mep.endpoint.providers.words import never_starts
 
 MISSES: Final = 2
 """Answers in a row that leave out a job which was listed before: then it has ended."""
 NEVER_LISTED_S: Final = 60.0
 """So long may a job that was just submitted be missing: accounting databases lag behind."""
+YOUNG: Final = 1
+"""After so many answers that have a job pending it is worth another question why."""
+SIGHTINGS: Final = 2
+"""So often a job is seen with a reason that never passes before it is given up."""
 REMEMBERED: Final = 8
 """Ended blocks that are kept for ``mep status``."""
 GONE: Final = "it is no longer in the queue"
@@ -45,6 +51,12 @@ class Job:
     job_id: str = ""
     listed: bool = False
     missed: int = 0
+    waited: int = 0
+    """Answers in a row that had it pending."""
+    reason: str = ""
+    """Why it is pending, as far as that is known."""
+    stuck: int = 0
+    """How often in a row that was a reason that never passes."""
 
 
 class Jobs:
@@ -114,6 +126,30 @@ class Jobs:
                 ended.append((job.block_id, word))
         return ended
 
+    def waiting(self) -> list[str]:
+        """The job ids that have been pending for more than one answer."""
+        return [
+            job.job_id
+            for job in self._jobs.values()
+            if job.state == "pending" and job.waited > YOUNG
+        ]
+
+    def explained(self, reasons: Mapping[str, str]) -> list[tuple[str, str]]:
+        """The scheduler has said why jobs are pending; of those left out nothing is known.
+
+        Returns:
+            the blocks that will not start, with the reason.
+        """
+        stuck = []
+        for job in self._jobs.values():
+            if job.job_id not in reasons:
+                continue
+            job.reason = reasons[job.job_id]
+            job.stuck = job.stuck + 1 if never_starts(job.reason) else 0
+            if job.stuck >= SIGHTINGS:
+                stuck.append((job.block_id, job.reason))
+        return stuck
+
     def ended(self, block_id: str, why: str, now: float) -> None:
         """It is no more."""
         job = self._jobs.pop(block_id, None)
@@ -127,7 +163,10 @@ class Jobs:
     def states(self) -> Iterable[BlockState]:
         """Those that live, then the last few that do not."""
         for job in self._jobs.values():
-            yield BlockState(job.block_id, job.state, job.since, self._nodes, job.job_id)
+            reason = job.reason if job.state == "pending" else ""
+            yield BlockState(
+                job.block_id, job.state, job.since, self._nodes, job.job_id, reason=reason
+            )
         yield from self._past
 
     def _judge(self, job: Job, seen: Seen, now: float) -> str | None:
@@ -136,6 +175,10 @@ class Jobs:
         if seen.state == "missing":
             return self._miss(job, seen, now)
         job.listed, job.missed = True, 0
+        if seen.state == "pending":
+            job.waited += 1
+        else:
+            job.waited, job.reason, job.stuck = 0, "", 0
         if job.state != "ending":
             self._move(job, seen.state, now)
         return None

@@ -16,7 +16,13 @@ from mep.endpoint.providers.commands import Commands
 from mep.endpoint.providers.delivery import Delivery, with_encryption
 from mep.endpoint.providers.jobs import Seen
 from mep.endpoint.providers.pods import Pods
-from mep.endpoint.providers.words import LINGERING, NOT_ENDED, no_such_job, word_for
+from mep.endpoint.providers.words import (
+    LINGERING,
+    NOT_ENDED,
+    no_such_job,
+    reasons_in,
+    word_for,
+)
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +151,24 @@ class Scheduler:
         for job_id in job_ids:
             found |= self.query([job_id])
         return found
+
+    def reasons(self, job_ids: Sequence[str]) -> dict[str, str]:
+        """Why these jobs are pending, by their ids; empty where the scheduler is not Slurm.
+
+        One that is left out has none that is known. That is said of all when the question fails:
+        it adds to the answer of :meth:`query`, which stands.
+        """
+        if self._kind != "SlurmProvider" or not job_ids:
+            return {}
+        # Parsl asks for the state alone.
+        clusters = f" --clusters={self._parsl.clusters}" if self._parsl.clusters else ""
+        asked = f"squeue{clusters} --noheader --format='%i|%r' --job '{','.join(job_ids)}'"
+        self._commands.answers.clear()
+        status, stdout, _ = self._commands.run(asked, float(self._timeout))
+        if status:
+            log.info("why jobs are pending is not known: %s", self._refusal())
+            return {}
+        return reasons_in(stdout)
 
     def cancel(self, job_ids: Sequence[str]) -> None:
         """End these jobs; that one has ended before is no error.

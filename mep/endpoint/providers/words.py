@@ -37,6 +37,26 @@ NOT_ENDED: Final[dict[str, dict[str, State]]] = {
 LSF's are suspended jobs (bjobs(1)); Grid Engine's t is a job on its way to its host (qstat(1));
 HTCondor's 5 is held, 6 is transferring output (condor_q(1), JobStatus).
 """
+NEVER_STARTS: Final = frozenset(
+    {
+        *("PartitionDown", "PartitionInactive", "PartitionConfig"),
+        *("PartitionNodeLimit", "PartitionTimeLimit", "MaxMemPerLimit", "BadConstraints"),
+        *("InvalidAccount", "InvalidQOS", "AccountNotAllowed", "QOSNotAllowed"),
+        *("QOSMinCpuNotSatisfied", "QOSMinGRES", "QOSMinMemory", "QOSMinNode"),
+        *("DependencyNeverSatisfied", "ReservationDeleted"),
+    }
+)
+"""Slurm's reasons of pending jobs that do not pass until somebody changes something.
+
+From https://slurm.schedmd.com/job_reason_codes.html. A closed partition may open again, but only an
+administrator knows when: it is told at once, as where sbatch refuses it. Left out is what other
+jobs' ends may cure (Resources, Priority, Dependency, AssocGrp*, QOSGrp*, AssocMax*, QOSMax*), what
+nodes may that come back (ReqNodeNotAvail; Slurm 22.05 says PartitionNodeLimit of limits alone), and
+what somebody wants so (JobHeldUser, BeginTime).
+"""
+_NOT_PERMITTED: Final = re.compile(r"Job's (account|QOS) not (known|permitted)")
+"""squeue shows this sentence of slurmctld's for AccountNotAllowed and QOSNotAllowed."""
+_LONGEST_REASON: Final = 400
 LINGERING: Final = frozenset({"CondorProvider", "GridEngineProvider", "KubernetesProvider"})
 """Where a job that has ended may stay in the queue until it is removed."""
 
@@ -56,6 +76,24 @@ def word_for(provider: str, job_id: str, stdout: str) -> str:
     """The scheduler's own word for a job's state; empty: the job is not listed."""
     read = _READERS.get(provider, _second_column)
     return read(job_id, stdout)
+
+
+def reasons_in(stdout: str) -> dict[str, str]:
+    """Why jobs are pending, of ``squeue --noheader --format='%i|%r'``.
+
+    A job is left out that Slurm has not considered, or not again yet: ``None``.
+    """
+    found = {}
+    for line in stdout.splitlines():
+        job_id, bar, reason = line.strip().partition("|")
+        if bar and reason not in ("", "None"):
+            found[job_id] = reason[:_LONGEST_REASON]
+    return found
+
+
+def never_starts(reason: str) -> bool:
+    """Whether a job that is pending for this reason stays so until somebody changes something."""
+    return reason in NEVER_STARTS or _NOT_PERMITTED.match(reason) is not None
 
 
 def time_was_over(word: str, stderr: str) -> bool:

@@ -67,6 +67,13 @@ def test_a_status_that_is_not_there(status):
     assert figures(pwd.getpwuid(os.getuid()).pw_name, "e") is None
 
 
+def test_a_block_that_waits_says_why():
+    block = Block("0", "pending", 40.0, nodes=4, job_id="12", reason="PartitionDown")
+    assert lines(Figures(99.0, detail=Detail((block,))), now=100.0)[1] == (
+        "block 0, job 12: pending (PartitionDown) for 1 min, 4 nodes, 0 pools, 0 workers"
+    )
+
+
 def test_nothing_that_a_terminal_obeys_is_printed():
     block = Block("0", "ended", 0.0, why="\x1b[2Jgone\n")
     text = printable(lines(Figures(0.0, detail=Detail((block,))), 0.0)[1])

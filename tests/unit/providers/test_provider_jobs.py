@@ -67,6 +67,52 @@ def test_a_job_that_is_being_ended_says_so_until_it_has(jobs):
     assert states(jobs) == {"0": "ending"}
 
 
+def reason_of(jobs):
+    (state,) = jobs.states()
+    return state.reason
+
+
+def test_nobody_asks_why_a_young_job_waits(jobs):
+    assert jobs.waiting() == []
+    jobs.answered({"12": Seen("pending", "PD")}, 2.0)
+    assert jobs.waiting() == []
+    jobs.answered({"12": Seen("pending", "PD")}, 3.0)
+    assert jobs.waiting() == ["12"]
+    jobs.unanswered(4.0)
+    assert jobs.waiting() == []
+    jobs.answered({"12": Seen("running", "R")}, 5.0)
+    assert jobs.waiting() == []
+
+
+def test_an_ordinary_reason_is_shown_and_ends_nothing(jobs):
+    for at in range(100):
+        jobs.answered({"12": Seen("pending", "PD")}, float(at))
+        assert jobs.explained({"12": "Priority"}) == []
+    assert reason_of(jobs) == "Priority"
+    jobs.unanswered(100.0)
+    assert reason_of(jobs) == ""
+    jobs.answered({"12": Seen("running", "R")}, 101.0)
+    assert reason_of(jobs) == ""
+
+
+def test_a_reason_that_never_passes_ends_a_job_when_it_is_seen_twice(jobs):
+    jobs.answered({"12": Seen("pending", "PD")}, 2.0)
+    assert jobs.explained({"12": "PartitionDown"}) == []
+    assert reason_of(jobs) == "PartitionDown"
+    assert jobs.explained({}) == []
+    assert reason_of(jobs) == "PartitionDown"
+    assert jobs.explained({"12": "PartitionDown"}) == [("0", "PartitionDown")]
+
+
+def test_a_reason_that_never_passes_and_does(jobs):
+    assert jobs.explained({"12": "PartitionDown"}) == []
+    assert jobs.explained({"12": "Resources"}) == []
+    assert jobs.explained({"12": "PartitionDown"}) == []
+    jobs.answered({"12": Seen("running", "R")}, 3.0)
+    jobs.answered({"12": Seen("pending", "PD")}, 4.0)
+    assert jobs.explained({"12": "PartitionDown"}) == []
+
+
 def test_a_job_without_an_id_is_not_asked_for():
     jobs = Jobs(nodes=1)
     jobs.submitting("0", 0.0)

@@ -5,7 +5,14 @@ import json
 import pytest
 
 from mep.endpoint.providers.commands import Answer
-from mep.endpoint.providers.words import NOT_ENDED, no_such_job, time_was_over, word_for
+from mep.endpoint.providers.words import (
+    NOT_ENDED,
+    never_starts,
+    no_such_job,
+    reasons_in,
+    time_was_over,
+    word_for,
+)
 
 SACCT = """\
 12              COMPLETED
@@ -39,6 +46,20 @@ job-ID  prior   name       user         state submit/start at     queue         
     233 0.55500 mep-2.1700 alice        t     11/21/2026 07:00:02 all.q@n2               1
     234 0.55500 mep-3.1700 alice        Eqw   11/21/2026 07:00:02                        1
 """
+DOWN_OR_DRAINED = (
+    "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions"
+)
+ACCOUNT = "Job's account not known, so it can't use this partition (members allows members)"
+REASONS = f"""\
+CLUSTER: testbed
+1|PartitionDown
+5|{DOWN_OR_DRAINED}
+6|ReqNodeNotAvail, UnavailableNodes:n4
+8|{ACCOUNT}
+13|None
+14|
+"""
+"""Of Slurm 22.05 with EnforcePartLimits=NO; the first line comes with --clusters."""
 CONDOR_Q = "118907.0 2\n118908.0 4\n"
 
 
@@ -136,3 +157,41 @@ def test_no_other_end_is_that_of_a_walltime():
 def test_what_parsl_takes_for_an_end_and_is_none():
     assert NOT_ENDED["LSFProvider"]["PSUSP"] == "held"
     assert NOT_ENDED["GridEngineProvider"]["t"] == "running"
+
+
+def test_why_jobs_are_pending():
+    assert reasons_in(REASONS) == {
+        "1": "PartitionDown",
+        "5": DOWN_OR_DRAINED,
+        "6": "ReqNodeNotAvail, UnavailableNodes:n4",
+        "8": ACCOUNT,
+    }
+    assert reasons_in("") == {}
+    assert len(reasons_in("1|" + "x" * 10_000)["1"]) == 400
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *("PartitionDown", "PartitionInactive", "PartitionTimeLimit", "PartitionNodeLimit"),
+        *("BadConstraints", "InvalidAccount", "InvalidQOS", "AccountNotAllowed", "QOSNotAllowed"),
+        ACCOUNT,
+        "Job's account not permitted to use this partition (members allows members not nobodys)",
+        "Job's QOS not permitted to use this partition (members denies low including low)",
+    ],
+)
+def test_a_reason_that_passes_only_if_somebody_changes_something(reason):
+    assert never_starts(reason)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *("Priority", "Resources", "Dependency", "BeginTime", "JobHeldUser", "JobHeldAdmin"),
+        *("AssocGrpCpuLimit", "AssocMaxJobsLimit", "QOSGrpNodeLimit", "QOSMaxJobsPerUserLimit"),
+        *("Licenses", "Reservation", "ReqNodeNotAvail, UnavailableNodes:n4", DOWN_OR_DRAINED),
+        "a reason of a later version",
+    ],
+)
+def test_a_reason_that_may_pass(reason):
+    assert not never_starts(reason)
