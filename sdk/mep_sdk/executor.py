@@ -82,6 +82,7 @@ class Executor(concurrent.futures.Executor):
         api_burst_limit: int | None = None,
         api_burst_window_s: int | None = None,
     ) -> None:
+        _import_now()
         self.label = label
         self.progress = progress
         self._client = client
@@ -431,3 +432,13 @@ class Executor(concurrent.futures.Executor):
             self._container_id or "",
         )
         return self._destination
+
+
+def _import_now() -> None:
+    """What `submit` needs.
+
+    Imports are full of ``exec``, and CPython (``run_eval_code_obj``) notes a Ctrl-C within one for
+    good: a script that catches it ends with SIGINT's status all the same. So there are none while
+    tasks are submitted.
+    """
+    from mep_sdk import by_value, results, shell, source  # noqa: F401
