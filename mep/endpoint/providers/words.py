@@ -50,10 +50,12 @@ NEVER_STARTS: Final = frozenset(
 
 From https://slurm.schedmd.com/job_reason_codes.html. A closed partition may open again, but only an
 administrator knows when: it is told at once, as where sbatch refuses it. Left out is what other
-jobs' ends may cure (Resources, Priority, Dependency, AssocGrp*, QOSGrp*, AssocMax*, QOSMax*), what
+jobs' ends may cure (Resources, Priority, Dependency, AssocGrp*, QOSGrp*, QOSMax*PerUser*), what
 nodes may that come back (ReqNodeNotAvail; Slurm 22.05 says PartitionNodeLimit of limits alone), and
 what somebody wants so (JobHeldUser, BeginTime).
 """
+_OF_ONE_JOB: Final = re.compile(r"(Assoc|QOS)Max\w+PerJob(Limit)?")
+"""A limit that a job exceeds by itself: AssocMaxWallDurationPerJobLimit, QOSMaxMemoryPerJob."""
 _NOT_PERMITTED: Final = re.compile(r"Job's (account|QOS) not (known|permitted)")
 """squeue shows this sentence of slurmctld's for AccountNotAllowed and QOSNotAllowed."""
 _LONGEST_REASON: Final = 400
@@ -93,7 +95,9 @@ def reasons_in(stdout: str) -> dict[str, str]:
 
 def never_starts(reason: str) -> bool:
     """Whether a job that is pending for this reason stays so until somebody changes something."""
-    return reason in NEVER_STARTS or _NOT_PERMITTED.match(reason) is not None
+    if reason in NEVER_STARTS or _OF_ONE_JOB.fullmatch(reason):
+        return True
+    return _NOT_PERMITTED.match(reason) is not None
 
 
 def time_was_over(word: str, stderr: str) -> bool:

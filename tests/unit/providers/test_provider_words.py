@@ -174,6 +174,7 @@ def test_why_jobs_are_pending():
     "reason",
     [
         *("PartitionDown", "PartitionInactive", "PartitionTimeLimit", "PartitionNodeLimit"),
+        *("AssocMaxWallDurationPerJobLimit", "AssocMaxGRESPerJob", "QOSMaxCpuPerJobLimit"),
         *("BadConstraints", "InvalidAccount", "InvalidQOS", "AccountNotAllowed", "QOSNotAllowed"),
         ACCOUNT,
         "Job's account not permitted to use this partition (members allows members not nobodys)",
