@@ -71,12 +71,13 @@ class Submitter:
         call.future.on_cancel = self._cancel
         with self._lock:
             self._watch(call.destination.task_group_id)
-            # In this order: interrupted (Ctrl-C), there must be no queued future whose condition
-            # stays locked, and none that is waited for and nothing will end.
+            # In this order: interrupted (Ctrl-C), there must be no queued future that no thread
+            # sends or whose condition stays locked, and none that is waited for and nothing ends.
+            self._start()
             call.future.add_done_callback(self._done)
             self._backlog.add(call)
             self._open.add(call.future)
-            self._wake()
+            self._changed.notify_all()
 
     def limit(self, batch_size: int) -> None:
         """Send so many tasks in one request, at most, from now on."""
@@ -202,10 +203,13 @@ class Submitter:
             self._groups.add(group)
             self._stream.watch(group)
 
-    def _wake(self) -> None:
+    def _start(self) -> None:
         if self._thread is None or self._thread.ident is None:  # its start may be interrupted
             self._thread = threading.Thread(target=self._run, name="mep-submitter", daemon=True)
             self._thread.start()
+
+    def _wake(self) -> None:
+        self._start()
         self._changed.notify_all()
 
     def _cancel(self, future: ComputeFuture) -> None:
