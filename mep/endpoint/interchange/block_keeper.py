@@ -200,7 +200,9 @@ class BlockKeeper:
             return  # the end of its block follows
         self._loop.feed(PoolHeld(pool_id))
         if self._held(pool_id) and not self._ledger.closing:
-            # Tasks are lost with it: the scheduler may know why, if it is asked now.
+            # Tasks are lost with it: the scheduler may know why, if it is asked now. It ends a job
+            # on all nodes at once; what another node does not say yet shall not cost them twice.
+            self.drain(pool_id)
             self._provider.look(self._peers[pool_id].block_id)
             self._timers.set(f"words:{pool_id}", time.monotonic() + _WORDS_S)
         else:
