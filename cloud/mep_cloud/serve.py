@@ -12,6 +12,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 
 from mep.wire import limits
 from mep_cloud.app import make_app
@@ -118,6 +120,17 @@ async def serve(directory: Path, listen: Listen, announce: Callable[[str], None]
                 )
 
 
+class WebSockets(WebSocketsSansIOProtocol):
+    """uvicorn's, whose shutdown fails where the other side is closing at the same moment."""
+
+    def shutdown(self) -> None:
+        """Say that the connection ends, and end it."""
+        try:
+            super().shutdown()
+        except InvalidState:
+            self.transport.close()
+
+
 class _Server(uvicorn.Server):
     """Says when it listens, and leaves signals to :func:`serve`."""
 
@@ -137,7 +150,7 @@ class _Server(uvicorn.Server):
 def _config(relay: Relay, listen: Listen) -> uvicorn.Config:
     config = uvicorn.Config(
         make_app(relay),
-        ws="websockets-sansio",
+        ws=WebSockets,
         ws_max_size=limits.LINK_FRAME,
         ws_per_message_deflate=False,
         lifespan="off",

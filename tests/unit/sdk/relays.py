@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import uvicorn
+from mep_cloud.serve import WebSockets
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -225,7 +226,7 @@ class EchoRelay:
         config = uvicorn.Config(
             self.app(),
             log_level="error",
-            ws="websockets-sansio",
+            ws=WebSockets,
             timeout_graceful_shutdown=1,
             **tls,  # type: ignore[arg-type]
         )
