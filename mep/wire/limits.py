@@ -30,9 +30,6 @@ REQUEST = 64 * 1024 * 1024
 START_PACKET = 128 * 1024
 """Grant, signature, options and runtime of one start together; the warden's packet size."""
 
-IDENTITY_FIELD = 1024
-"""One field of an identity record."""
-
 USER_MESSAGE = 2000
 """A sentence shown to a user, in characters."""
 

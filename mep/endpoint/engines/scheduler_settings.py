@@ -1,7 +1,7 @@
 """``provider:`` of a batch system, with Parsl's names, keys and defaults."""
 
 import re
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
@@ -230,10 +230,3 @@ def nodes_of(engine: int | None, provider: int | None) -> int:
             f"{provider}; remove one of them"
         )
     return engine or provider or 1
-
-
-def parsl_keys(settings: Named, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The settings as the keyword arguments of Parsl's class of the same name."""
-    return {
-        name: getattr(settings, name) for name in settings.__struct_fields__ if name not in without
-    }
