@@ -1,13 +1,16 @@
 """Registered functions."""
 
 from collections.abc import Collection
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import insert, or_, select, union, update
+from sqlalchemy import Select, Text, bindparam, insert, or_, select, union, update
 
 from mep_cloud.store.database import Database
 from mep_cloud.store.records import FunctionRecord
 from mep_cloud.store.schema import functions
 
+_ESCAPE = "/"
 _FIELDS = tuple(FunctionRecord.__dataclass_fields__)
 _COLUMNS = tuple(functions.c[field] for field in _FIELDS)
 
@@ -43,33 +46,55 @@ class Functions:
 
         Only `owner`'s own, those of `groups`, and public ones. Letter case does not count.
         """
-        visible = [functions.c.owner == owner, functions.c.public.is_(True)]
-        if groups:
-            visible.append(functions.c.group_id.in_(groups))
-        matches = [
-            or_(
-                functions.c.name.icontains(word, autoescape=True),
-                functions.c.description.icontains(word, autoescape=True),
-            )
-            for word in words
-        ]
-        newest = functions.c.created.desc(), functions.c.id
-        # Each part has its index; of an OR of them, everybody's functions would be looked at.
-        parts = [
-            select(functions.c.id)
-            .where(each, functions.c.deleted.is_(None), *matches)
-            .order_by(*newest)
-            .limit(offset + limit)
-            .subquery()
-            for each in visible
-        ]
-        seen = union(*(select(each.c.id) for each in parts))
-        query = select(*_COLUMNS).where(functions.c.id.in_(seen)).order_by(*newest)
-        query = query.offset(offset).limit(limit)
-        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        query = _search(len(words), in_groups=bool(groups))
+        asked = {
+            "owner": owner,
+            "groups": tuple(groups),
+            "offset": offset,
+            "limit": limit,
+            "last": offset + limit,
+            **{f"word_{number}": _escaped(word) for number, word in enumerate(words)},
+        }
+        rows = await self._database.read(lambda connection: connection.execute(query, asked).all())
         return [FunctionRecord(*row) for row in rows]
 
     async def remove(self, function_id: str, at: float) -> None:
         """Delete a function: it takes no new tasks."""
         change = update(functions).where(functions.c.id == function_id).values(deleted=at)
         await self._database.write(lambda connection: connection.execute(change))
+
+
+@lru_cache(maxsize=64)
+def _search(words: int, *, in_groups: bool) -> Select[Any]:
+    """The query of `Functions.search`, kept: to build it takes as long as to run it."""
+    visible = [functions.c.owner == bindparam("owner"), functions.c.public.is_(True)]
+    if in_groups:
+        visible.append(functions.c.group_id.in_(bindparam("groups", expanding=True)))
+    matches = []
+    for number in range(words):
+        word = bindparam(f"word_{number}", type_=Text())
+        matches.append(
+            or_(
+                functions.c.name.icontains(word, escape=_ESCAPE),
+                functions.c.description.icontains(word, escape=_ESCAPE),
+            )
+        )
+    # Each part has its index; of an OR of them, everybody's functions would be looked at.
+    parts = [
+        select(*_COLUMNS)
+        .where(each, functions.c.deleted.is_(None), *matches)
+        .order_by(functions.c.created.desc(), functions.c.id)
+        .limit(bindparam("last"))
+        .subquery()
+        for each in visible
+    ]
+    seen = union(*(select(each) for each in parts)).subquery()
+    query = select(seen).order_by(seen.c.created.desc(), seen.c.id)
+    return query.offset(bindparam("offset")).limit(bindparam("limit"))
+
+
+def _escaped(word: str) -> str:
+    """`word` with nothing in it that LIKE takes for a wildcard."""
+    for each in (_ESCAPE, "%", "_"):
+        word = word.replace(each, _ESCAPE + each)
+    return word

@@ -33,6 +33,7 @@ def test_a_search_shows_ones_own_functions_and_public_ones_only(running: Any) ->
     mark = uuid.uuid4().hex
     running.alice.function(function_name=f"secret_{mark}")
     running.alice.function(function_name=f"shared_{mark}", public=True)
+    assert names(running.alice, mark) == [f"shared_{mark}", f"secret_{mark}"], "each once"
     assert names(running.bob, mark) == [f"shared_{mark}"]
     assert names(running.admin, mark) == [f"shared_{mark}"]
 
