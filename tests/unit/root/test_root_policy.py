@@ -76,10 +76,9 @@ def test_an_account_that_does_not_exist(name: str) -> None:
 
 def test_root_is_never_served() -> None:
     refusal = refused("root", minimum_uid=1, allow_users=["root"])
-    assert (refusal.code, refusal.detail) == (
-        "ACCOUNT_REFUSED",
-        "account 'root': root, minimum_uid",
-    )
+    assert refusal.code == "ACCOUNT_REFUSED"
+    # Besides, nss-systemd says that root is locked to whoever may not read the shadow file.
+    assert refusal.detail.removesuffix(", locked") == "account 'root': root, minimum_uid"
 
 
 def test_low_uids_are_not_served() -> None:
