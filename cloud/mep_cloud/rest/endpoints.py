@@ -44,7 +44,10 @@ async def update(request: Request) -> Response:
     registration = await _registration(request)
     access.check_manages(record, user)
     await _check_lock(relay, record)
-    access.check_registers(multi_user=registration.multi_user, user=user)
+    # The answer holds the key that grants are signed with: a site that serves many users is not
+    # opened by calling it one that serves its owner.
+    multi_user = registration.multi_user or record.registration.multi_user
+    access.check_registers(multi_user=multi_user, user=user)
     link_token = new_token(LINK_PREFIX)
     await relay.store.endpoints.update(record.id, registration, digest(link_token), time.time())
     relay.endpoints.forget(record.id)

@@ -73,7 +73,7 @@ class Endpoints:
         def operation(connection: Connection) -> None:
             change = update(endpoints).where(endpoints.c.id == endpoint_id)
             connection.execute(change.values(**_derived(registration)))
-            if not registration.public:
+            if not (registration.public and registration.multi_user):
                 connection.execute(change.values(public=False))
             _replace_viewers(connection, endpoint_id, registration)
             _replace_link_token(connection, endpoint_id, link_token, at)
@@ -171,7 +171,9 @@ def _replace_viewers(
     connection.execute(
         delete(endpoint_viewers).where(endpoint_viewers.c.endpoint_id == endpoint_id)
     )
-    named = {*(registration.admins or ()), *(registration.visible_to or ())}
+    named = {*(registration.admins or ())}
+    if registration.multi_user:
+        named.update(registration.visible_to or ())
     if named:
         rows = [{"endpoint_id": endpoint_id, "principal": each} for each in sorted(named)]
         connection.execute(insert(endpoint_viewers), rows)
