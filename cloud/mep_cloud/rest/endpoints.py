@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mep.wire import answers, codes
-from mep.wire.rest import RegisteredEndpoint, RegisterEndpoint
+from mep.wire.rest import REGISTRATION, RegisteredEndpoint, RegisterEndpoint
 from mep_cloud import access, grants
 from mep_cloud.auth import LINK_PREFIX, digest, new_token
 from mep_cloud.errors import Refusal
@@ -19,6 +19,8 @@ from mep_cloud.relay import Relay
 from mep_cloud.rest.bodies import answer, decoded, relay_of, user_of
 from mep_cloud.store.records import EndpointRecord, User
 
+_NAME: Final = 128
+_DISPLAY_NAME: Final = 256
 LOCK_S: Final = 60.0
 """Seconds for which somebody who manages an endpoint can keep it from being registered anew."""
 
@@ -191,9 +193,13 @@ async def delete(request: Request) -> Response:
 
 
 async def _registration(request: Request) -> RegisterEndpoint:
-    registration = await decoded(request, RegisterEndpoint)
-    if not registration.endpoint_name or len(registration.endpoint_name) > 128:
-        message = "endpoint_name must have 1 to 128 characters."
+    registration = await decoded(request, RegisterEndpoint, most=REGISTRATION)
+    name, shown = registration.endpoint_name, registration.display_name or ""
+    if not 0 < len(name) <= _NAME or not name.isprintable():
+        message = f"endpoint_name must have 1 to {_NAME} printable characters."
+        raise Refusal(422, codes.INVALID_REQUEST, message)
+    if len(shown) > _DISPLAY_NAME or not shown.isprintable():
+        message = f"display_name must have at most {_DISPLAY_NAME} printable characters."
         raise Refusal(422, codes.INVALID_REQUEST, message)
     policy, known = registration.authentication_policy, None
     if policy is not None:

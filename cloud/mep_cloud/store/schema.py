@@ -45,11 +45,13 @@ users = Table(
     Column("provider", String, nullable=True),
     Column("identity_set", Text, nullable=True),
     Column("claimed_groups", Text, nullable=True),
+    Column("name_key", String, nullable=True, index=True),
 )
 """People, and service clients (those with a client secret).
 
-`provider` vouches for somebody who is not the relay's own; identity records and names of groups are
-what it last told, as JSON."""
+`name_key` is what no two user names shall have in common, :func:`.person.name_key`. `provider`
+vouches for somebody who is not the relay's own; identity records and names of groups are what it
+last told, as JSON."""
 
 tokens = Table(
     "tokens",

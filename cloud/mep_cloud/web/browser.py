@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mep_cloud.auth import digest
-from mep_cloud.rest.bodies import relay_of
+from mep_cloud.rest.bodies import is_https, relay_of
 from mep_cloud.store.records import Login, User
 
 SESSION: Final = "mep_session"
@@ -93,8 +93,7 @@ def put(request: Request, response: Response, name: str, value: str) -> None:
         max_age=SESSION_S,
         httponly=True,
         samesite="lax",
-        # A proxy's word can only make the cookie stricter.
-        secure="https" in (request.url.scheme, request.headers.get("x-forwarded-proto")),
+        secure=is_https(request),
     )
 
 

@@ -5,7 +5,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.cookies import SimpleCookie
 from typing import Any
 
@@ -340,6 +340,33 @@ def test_what_is_malformed(running: Any, path: str, form: dict[str, str], error:
     answer = oauth(running, path, **form)
     assert answer.status_code == 400
     assert answer.json()["error"] == error
+
+
+@pytest.mark.parametrize("path", ["token", "token/revoke", "device_authorization"])
+def test_what_anybody_may_send_is_small(running: Any, path: str) -> None:
+    answer = oauth(running, path, client_id="mep", filler="x" * 64 * 1024)
+    assert answer.status_code == 413
+    assert "at once." in answer.json()["message"]
+
+
+def test_a_terminal_is_sent_to_the_address_that_browsers_know(running: Any) -> None:
+    """Behind a proxy that ends TLS."""
+    answer = requests.post(
+        f"{running.url}/v2/oauth2/device_authorization",
+        data={"client_id": "mep"},
+        headers={"Host": "relay.example.org", "X-Forwarded-Proto": "https"},
+        timeout=BOUND_S,
+    )
+    assert answer.json()["verification_uri"] == "https://relay.example.org/device"
+
+
+def test_who_begins_too_many_logins_is_told_when_to_try_again(
+    own_relay: Callable[[], Any],
+) -> None:
+    people = own_relay()
+    answers = [oauth(people, "device_authorization", client_id="mep") for _ in range(31)]
+    assert [each.status_code for each in answers] == [200] * 30 + [429]
+    assert int(answers[-1].headers["Retry-After"]) == 60
 
 
 def test_two_at_once_get_one_login(running: Any, browser: Browser, dora: str) -> None:
