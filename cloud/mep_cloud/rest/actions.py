@@ -18,6 +18,7 @@ from starlette.responses import Response
 from mep.wire import codes
 from mep.wire.rest import Submit
 from mep.wire.strategies import DATA
+from mep_cloud import access
 from mep_cloud.errors import Refusal
 from mep_cloud.ids import checked
 from mep_cloud.relay import Relay
@@ -206,7 +207,8 @@ async def _allowed(request: Request, relay: Relay, *, monitor: bool) -> Action:
     if action is not None:
         named = [*action.manage_by, *(action.monitor_by if monitor else ())]
         groups = {f"urn:globus:groups:id:{group}" for group in user.groups}
-        if action.owner == user.id or ({_URN + user.id} | groups).intersection(named):
+        people = {_URN + each for each in access.principals(user) - user.groups}
+        if action.owner == user.id or (people | groups).intersection(named):
             return action
     raise Refusal(404, codes.NOT_FOUND, f"There is no action {action_id} for you.")
 

@@ -250,11 +250,16 @@ def _check_free(connection: Connection, user_id: str, username: str) -> None:
 def _check_own(connection: Connection, person: Person) -> None:
     """No provider speaks for the people or the groups of another, or of the relay itself."""
     taken = _namesake(connection, person.id, person.username)
+    if taken is None:
+        # A linked identity may come by itself, too: then it is a user of the same provider.
+        linked = [name_key(each["username"]) for each in person.records[1:]]
+        foreign = users.c.provider.is_distinct_from(person.provider)
+        named = select(users.c.username).where(users.c.name_key.in_(linked), foreign)
+        taken = connection.scalar(named.order_by(users.c.username))
     if taken is not None:
-        other = "" if taken == person.username else f", as {taken}"
         raise IdentityTaken(
-            f"The user name {person.username} is another identity's at this relay{other}. Its "
-            "operator frees it with `mep-relay user rename`."
+            f"The user name {taken} is another identity's at this relay, and {person.username} "
+            "would have it too. The relay's operator frees it with `mep-relay user rename`."
         )
     ids = [each["id"] for each in person.records]
     others = select(users.c.id).where(

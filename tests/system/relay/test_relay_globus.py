@@ -101,7 +101,27 @@ def test_nobody_is_somebody_else_by_linking(globus: Any, auth: GlobusAuth) -> No
     assert status(globus, auth.token(identity("mallory"), forged | {"sub": group})) == 401
     named = identity("mallory") | {"username": alice["preferred_username"]}
     assert status(globus, auth.token(named)) == 401
+    # Sites map by the names of linked identities too.
+    other = identity("alias") | {"username": alice["preferred_username"].upper()}
+    assert status(globus, auth.token(identity("mallory"), other)) == 401
     assert status(globus, auth.token(identity("mallory"))) == 200
+    assert status(globus, auth.token(identity("alias"))) == 200
+    assert status(globus, auth.token(identity("mallory"), identity("alias"))) == 200
+
+
+def test_flows_name_linked_identities(globus: Any, auth: GlobusAuth) -> None:
+    body = {"endpoint": globus.admin.endpoint()["endpoint_id"], "function": globus.alice.function()}
+    watched, other = identity("flo", GLOBUS_ID), identity("flo")
+    request = {
+        "request_id": "linked",
+        "body": body,
+        "monitor_by": [f"urn:globus:auth:identity:{other['sub']}"],
+    }
+    made = globus.alice("POST", "/actions/run", json=request).json()["action_id"]
+    for who, expected in ((auth.token(watched, other), 200), (auth.token(watched), 404)):
+        with holder(globus.url, who) as api:
+            assert api("GET", f"/actions/{made}/status").status_code == expected
+            assert api("POST", f"/actions/{made}/cancel").status_code == 404
 
 
 def test_policies_look_at_linked_identities(globus: Any, auth: GlobusAuth) -> None:
