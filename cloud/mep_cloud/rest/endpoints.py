@@ -13,7 +13,7 @@ from mep.wire import answers, codes
 from mep.wire.rest import REGISTRATION, RegisteredEndpoint, RegisterEndpoint
 from mep_cloud import access, grants
 from mep_cloud.auth import LINK_PREFIX, digest, new_token
-from mep_cloud.errors import Refusal
+from mep_cloud.errors import EndpointTaken, Refusal
 from mep_cloud.ids import checked, new_id
 from mep_cloud.relay import Relay
 from mep_cloud.rest.bodies import answer, decoded, relay_of, user_of
@@ -62,7 +62,11 @@ async def _added(request: Request, relay: Relay, user: User, endpoint_id: str) -
     access.check_registers(multi_user=registration.multi_user, user=user)
     link_token = new_token(LINK_PREFIX)
     record = EndpointRecord(endpoint_id, user.id, registration, 1, time.time())
-    await relay.store.endpoints.add(record, digest(link_token))
+    try:
+        await relay.store.endpoints.add(record, digest(link_token))
+    except EndpointTaken:
+        message = f"Endpoint {endpoint_id} was registered just now. Register it again to change it."
+        raise Refusal(409, codes.INVALID_REQUEST, message) from None
     relay.endpoints.forget(endpoint_id)
     return _registered(request, relay, record, link_token)
 

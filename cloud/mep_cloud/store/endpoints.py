@@ -5,8 +5,10 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select, union, update
+from sqlalchemy.exc import IntegrityError
 
 from mep.wire.rest import RegisterEndpoint
+from mep_cloud.errors import EndpointTaken
 from mep_cloud.store.database import Database
 from mep_cloud.store.records import EndpointRecord, Presence
 from mep_cloud.store.schema import endpoint_presence, endpoint_viewers, endpoints, settings, tokens
@@ -31,7 +33,11 @@ class Endpoints:
         self._database = database
 
     async def add(self, record: EndpointRecord, link_token: bytes) -> None:
-        """Store a new endpoint with the hash of its manager's link credential."""
+        """Store a new endpoint with the hash of its manager's link credential.
+
+        Raises:
+            EndpointTaken: there is one of that id.
+        """
 
         def operation(connection: Connection) -> None:
             connection.execute(
@@ -47,7 +53,10 @@ class Endpoints:
             _replace_viewers(connection, record.id, record.registration)
             _replace_link_token(connection, record.id, link_token, record.created)
 
-        await self._database.write(operation)
+        try:
+            await self._database.write(operation)
+        except IntegrityError as error:
+            raise EndpointTaken(record.id) from error
 
     async def approve(self, endpoint_id: str, user_id: str) -> None:
         """The relay operator's word that this user may register an endpoint of this id."""

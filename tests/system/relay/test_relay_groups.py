@@ -1,9 +1,12 @@
 """Groups over REST: what is shared with them, and who may change them."""
 
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from relay_driver import Api, relay_cli, run_cli
+import requests
+from relay_driver import BOUND_S, Api, relay_cli, run_cli
 
 
 def refusal(response: Any) -> tuple[int, str]:
@@ -140,6 +143,24 @@ def test_named_admins(running: Any) -> None:
     running.bob.ok("DELETE", f"/v2/endpoints/{endpoint}")
     body = {"endpoint_name": "x", "admins": ["bob"]}
     assert running.alice("POST", "/v3/endpoints", json=body).status_code == 400
+
+
+def test_an_approved_id_that_is_registered_twice_at_once(running: Any) -> None:
+    endpoint = str(uuid.uuid4())
+    relay_cli("endpoint", "approve", endpoint, "alice@example.org", "--data", running.relay.data)
+
+    def register(_: int) -> int:
+        with requests.Session() as session:
+            headers = {"Authorization": f"Bearer {running.alice.token}"}
+            where = f"{running.url}/v3/endpoints/{endpoint}"
+            body = {"endpoint_name": "x"}
+            return session.put(where, json=body, headers=headers, timeout=BOUND_S).status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        statuses = set(threads.map(register, range(8)))
+    assert statuses <= {200, 409}
+    assert 200 in statuses
+    running.alice.ok("PUT", f"/v3/endpoints/{endpoint}", json={"endpoint_name": "x"})
 
 
 def test_a_single_user_endpoint_is_shown_to_nobody_else(running: Any) -> None:
