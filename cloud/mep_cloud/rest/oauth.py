@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mep.wire import codes
+from mep_cloud.attempts import origin
 from mep_cloud.auth import (
     DEVICE_PREFIX,
     REFRESH_PREFIX,
@@ -108,7 +109,7 @@ async def device_authorization(request: Request) -> Response:
     relay = relay_of(request)
     now = time.time()
     address = request.client.host if request.client else ""
-    if not relay.attempts.device_codes.allow(address, now):
+    if not relay.attempts.device_codes.allow(origin(address), now):
         raise _busy()
     device_code = new_token(DEVICE_PREFIX)
     user_code = "".join(secrets.choice(USER_CODE_LETTERS) for _ in range(_USER_CODE))

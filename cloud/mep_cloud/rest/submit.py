@@ -200,7 +200,6 @@ def _submission(
             "Pass large values through a file at the site."
         )
         raise Refusal(413, codes.INVALID_REQUEST, message)
-    specification = body.resource_specification
     return Submission(
         owner=user.id,
         group_id=group_id,
@@ -210,9 +209,7 @@ def _submission(
         ),
         options=options,
         runtime=runtime,
-        resource_specification=(
-            _canonical(specification, "resource_specification") if specification else b""
-        ),
+        resource_specification=_specification(body.resource_specification),
         result_serializers=_serializers(body.result_serializers or []),
         tasks=tuple(
             NewTask(task_id, *each)
@@ -220,6 +217,17 @@ def _submission(
         ),
         at=time.time(),
     )
+
+
+def _specification(wanted: dict[str, Any] | None) -> bytes:
+    text = _canonical(wanted, "resource_specification") if wanted else b""
+    if len(text) > limits.SPECIFICATION:
+        message = (
+            f"resource_specification has {len(text)} bytes as JSON; at most "
+            f"{limits.SPECIFICATION} are accepted, since each task carries it."
+        )
+        raise Refusal(413, codes.INVALID_REQUEST, message)
+    return text
 
 
 def _canonical(value: dict[str, Any], what: str) -> bytes:
