@@ -170,6 +170,7 @@ class Users:
                 tokens.c.expires,
                 tokens.c.family,
                 tokens.c.signed_in,
+                tokens.c.proved,
                 users,
             )
             .select_from(tokens.outerjoin(users))
@@ -182,12 +183,13 @@ class Users:
                 return None
             if row.user_id is None:
                 return TokenOwner(None, row.endpoint_id, row.expires)
-            return TokenOwner(
-                replace(as_user(row), groups=_groups_of(connection, row), signed_in=row.signed_in),
-                None,
-                row.expires,
-                row.family,
+            user = replace(
+                as_user(row),
+                groups=_groups_of(connection, row),
+                signed_in=row.signed_in,
+                proofs=None if row.proved is None else {row.proved: row.signed_in},
             )
+            return TokenOwner(user, None, row.expires, row.family)
 
         return await self._database.read(look_up)
 
