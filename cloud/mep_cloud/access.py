@@ -121,7 +121,7 @@ def _lack(
         return 1, f"identities of {', '.join(allowed)} alone are let in"
     if policy.provider not in (None, identity.get("identity_provider")):
         return 2, "it demands another identity provider"
-    # A login on the page proved the identity that speaks, and no linked one.
+    # Where nobody tells which identity was proved, it is the one that speaks, and no linked one.
     proofs = {user.id: user.signed_in} if user.proofs is None else user.proofs
     proved = proofs.get(identity["id"])
     late = proved is None or now - proved > (policy.session_s or 0.0)

@@ -1,9 +1,25 @@
 """How often something may be tried: pure, bounded, with the time as an argument."""
 
 from collections import OrderedDict, deque
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 _SIZE: Final = 10_000
+_HOST_BITS: Final = 64
+"""Of an IPv6 address: its owner has them all."""
+
+
+def origin(address: str) -> str:
+    """What tries from an address count for: that, or the network that an IPv6 host chooses from."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return f"{IPv6Address(int(parsed) >> _HOST_BITS << _HOST_BITS)}/{_HOST_BITS}"
 
 
 class Attempts:
@@ -40,10 +56,10 @@ class Bounds:
 
     def __init__(self) -> None:
         self.device_codes = Attempts(30, 60)
-        """Logins begun, by address."""
+        """Logins begun, by :func:`origin`."""
         self.passwords = Attempts(10, 300)
         """By username, whoever tries."""
         self.sign_ins = Attempts(60, 300)
-        """By address."""
+        """By :func:`origin`."""
         self.user_codes = Attempts(10, 600)
         """Codes entered, by who is signed in: 20^8 are not guessed so."""

@@ -57,6 +57,10 @@ class StoreError(RelayError):
     """A committed fact contradicts what is to be stored, or the database is closed."""
 
 
+class EndpointTaken(StoreError):
+    """An endpoint of that id was registered a moment ago."""
+
+
 class GroupTaken(StoreError):
     """A new task group's id is another user's already."""
 

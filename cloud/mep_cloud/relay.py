@@ -27,6 +27,7 @@ from mep_cloud.identity.providers import Providers
 from mep_cloud.memory import Memory
 from mep_cloud.metrics import Metrics
 from mep_cloud.presence import Presences
+from mep_cloud.queues import Queues
 from mep_cloud.rates import Rates
 from mep_cloud.store import Store
 from mep_cloud.store.address import address
@@ -68,6 +69,7 @@ class Relay:
         self.streams = Streams(self.teller.revoked)
         bounds = self.settings.limits
         self.rates = Rates(bounds.rate_requests, bounds.rate_period_s)
+        self.queues = Queues(bounds.queue_depth)
         self.acknowledgements = Acknowledgements(self.store.tasks)
         self.functions: Memory[str, FunctionRecord] = Memory(
             self.store.functions.get,

@@ -27,6 +27,9 @@ SUBMIT_TASKS = 10_000
 REQUEST = 64 * 1024 * 1024
 """One HTTP request body."""
 
+SPECIFICATION = 16 * 1024
+"""One ``resource_specification`` as JSON: each task carries it."""
+
 START_PACKET = 128 * 1024
 """Grant, signature, options and runtime of one start together; the warden's packet size."""
 

@@ -50,8 +50,14 @@ class FunctionMeta(Body, frozen=True):
 
 FUNCTION_META: Final = 16 * 1024
 """Bytes of a function's metadata as JSON."""
+FUNCTION_NAME: Final = 1024
+"""Characters of a function's name."""
+FUNCTION_DESCRIPTION: Final = 64 * 1024
+"""Characters of a function's description."""
 SEARCH_PAGE: Final = 100
 """Functions in one answer to a search, at most."""
+REGISTRATION: Final = 4 * 1024 * 1024
+"""Bytes of the registration of an endpoint, with configuration, template and schema."""
 
 
 class RegisterFunction(Body, frozen=True):

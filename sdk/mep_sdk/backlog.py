@@ -2,11 +2,12 @@
 
 import json
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mep.wire import limits
 from mep.wire.rest import Submit
+from mep_sdk.bounds import Bounds
 from mep_sdk.functions import Known
 from mep_sdk.future import ComputeFuture
 from mep_sdk.runtime import user_runtime
@@ -54,9 +55,9 @@ class Call:
 class Backlog:
     """Calls by destination, in order; destinations take turns."""
 
-    def __init__(self, most_calls: int, most_bytes: int = limits.BATCH_BYTES) -> None:
+    def __init__(self, most_calls: int, bounds: Bounds) -> None:
         self.most_calls = most_calls
-        self._most_bytes = most_bytes
+        self._bounds = bounds
         self._queues: OrderedDict[Destination, deque[Call]] = OrderedDict()
 
     def __bool__(self) -> bool:
@@ -69,6 +70,12 @@ class Backlog:
             queue = self._queues[call.destination] = deque()
         queue.append(call)
 
+    def put_back(self, calls: Sequence[Call]) -> None:
+        """Calls of one destination that were taken, before all others of theirs."""
+        destination = calls[0].destination
+        queue = self._queues.setdefault(destination, deque())
+        queue.extendleft(reversed(calls))
+
     def take(self) -> list[Call]:
         """The next batch, of one destination, without what was cancelled meanwhile.
 
@@ -77,12 +84,12 @@ class Backlog:
         destination, queue = next(iter(self._queues.items()))
         batch: list[Call] = []
         size = 0
-        most_calls = min(self.most_calls, limits.SUBMIT_TASKS)
+        most_calls = min(self.most_calls, self._bounds.calls)
         while queue and len(batch) < most_calls:
             call = queue[0]
             if not call.future.cancelled():
                 size += len(call.payload)
-                if batch and size > self._most_bytes:
+                if batch and size > self._bounds.size:
                     break
                 batch.append(call)
             queue.popleft()

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from mep.wire import limits
 from mep.wire.rest import Submit
+from mep_sdk.bounds import Bounds
 from mep_sdk.runtime import user_runtime
 from mep_sdk.serialize import Serializer
 
@@ -55,13 +55,13 @@ class Batch:
         payload = self.serializer.arguments(args or (), kwargs or {})
         self.calls.append((None, uuid_text(function_id, "function id"), payload))
 
-    def requests(self, positions: Iterable[int]) -> Iterator[dict[str, list[int]]]:
+    def requests(self, positions: Iterable[int], bounds: Bounds) -> Iterator[dict[str, list[int]]]:
         """Of the calls at these positions, as many as one request takes: positions by function."""
         calls: dict[str, list[int]] = {}
         count = size = 0
         for position in positions:
             _, function_id, payload = self.calls[position]
-            full = size + len(payload) > limits.BATCH_BYTES or count == limits.SUBMIT_TASKS
+            full = size + len(payload) > bounds.size or count >= bounds.calls
             if calls and full:
                 yield calls
                 calls, count, size = {}, 0, 0
@@ -69,6 +69,10 @@ class Batch:
             count, size = count + 1, size + len(payload)
         if calls:
             yield calls
+
+    def lengths(self, calls: Mapping[str, Sequence[int]]) -> list[int]:
+        """Bytes of the payloads of the calls at these positions."""
+        return [len(self.calls[position][2]) for there in calls.values() for position in there]
 
     def request(
         self, calls: dict[str, list[int]], task_group_id: str | None = None

@@ -1,29 +1,30 @@
 """A batch, submitted: in one request, or as few as the relay's limits allow."""
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
-from mep.wire.rest import Submit, Submitted
+from mep.wire.rest import Submitted
 from mep_sdk.batch import Batch
+from mep_sdk.connection import Connection
+from mep_sdk.errors import RelayError
 
-Send = Callable[[str, Submit[bytes]], Submitted]
-"""Submits to an endpoint: :meth:`mep_sdk.Client.submit`."""
+Calls = dict[str, list[int]]
+"""Positions of calls in a batch, by function."""
 
 
-def run(send: Send, endpoint_id: str, batch: Batch) -> dict[str, Any]:
+def run(connection: Connection, endpoint_id: str, batch: Batch) -> dict[str, Any]:
     """All calls to one endpoint; the answers as if it had been one request.
 
     Raises:
         ValueError: the batch is empty.
-        RelayError: as `send`.
+        RelayError: as :meth:`mep_sdk.Client.submit`.
     """
     if not batch.calls:
         raise ValueError("the batch is empty")
     whole: dict[str, Any] = {}
-    for calls in batch.requests(range(len(batch))):
-        answer = send(endpoint_id, batch.request(calls, whole.get("task_group_id")))
+    for _, answer in _answers(connection, endpoint_id, batch, range(len(batch)), None):
         if not whole:
             whole = msgspec.to_builtins(answer)
             continue
@@ -32,12 +33,12 @@ def run(send: Send, endpoint_id: str, batch: Batch) -> dict[str, Any]:
     return whole
 
 
-def run_older(send: Send, batch: Batch) -> list[str]:
+def run_older(connection: Connection, batch: Batch) -> list[str]:
     """Each call to the endpoint that it names; task ids in the order of `add`.
 
     Raises:
         ValueError: a call names no endpoint, or the batch is empty.
-        RelayError: as `send`.
+        RelayError: as :meth:`mep_sdk.Client.submit`.
     """
     if not batch.calls:
         raise ValueError("the batch is empty")
@@ -52,9 +53,31 @@ def run_older(send: Send, batch: Batch) -> list[str]:
         positions.setdefault(endpoint_id, []).append(position)
     group = None
     for endpoint_id, here in positions.items():
-        for calls in batch.requests(here):
-            answer = send(endpoint_id, batch.request(calls, group))
+        for calls, answer in _answers(connection, endpoint_id, batch, here, group):
             group = answer.task_group_id
             for function_id, there in calls.items():
                 task_ids.update(zip(there, answer.tasks[function_id], strict=True))
     return [task_ids[position] for position in range(len(batch))]
+
+
+def _answers(
+    connection: Connection,
+    endpoint_id: str,
+    batch: Batch,
+    positions: Iterable[int],
+    group: str | None,
+) -> Iterator[tuple[Calls, Submitted]]:
+    """Submit the calls at these positions: each request with its answer."""
+    bounds = connection.bounds
+    for calls in batch.requests(positions, bounds):
+        try:
+            answers = [(calls, connection.submit(endpoint_id, batch.request(calls, group)))]
+        except RelayError as error:
+            connection.learn(error)
+            lengths = batch.lengths(calls)
+            if bounds.fit(lengths) or max(lengths) > bounds.payload:
+                raise
+            there = sorted(position for each in calls.values() for position in each)
+            answers = list(_answers(connection, endpoint_id, batch, there, group))
+        yield from answers
+        group = answers[-1][1].task_group_id

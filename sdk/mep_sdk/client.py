@@ -306,10 +306,10 @@ class Client:
             RelayError: as :meth:`run`.
         """
         if isinstance(endpoint_id, Batch):
-            return batch_run.run_older(self.submit, endpoint_id)
+            return batch_run.run_older(self.connection, endpoint_id)
         if not isinstance(batch, Batch):
             raise TypeError("batch_run takes an endpoint id and a batch")
-        return batch_run.run(self.submit, endpoint_id, batch)
+        return batch_run.run(self.connection, endpoint_id, batch)
 
     def submit(
         self, endpoint_id: str, request: Submit[bytes], *, patient: bool = False

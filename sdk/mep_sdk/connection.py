@@ -14,7 +14,9 @@ import msgspec
 from mep.wire.rest import Submit, Submitted
 from mep_sdk.auth import Credentials
 from mep_sdk.batch import uuid_text
+from mep_sdk.bounds import Bounds
 from mep_sdk.containers import Containers
+from mep_sdk.errors import RelayError
 from mep_sdk.large import Large
 from mep_sdk.transport import Transport
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from mep_sdk.results import ResultStream
 
 CLOSE_S: Final = 2.0
+_TOO_MUCH: Final = (413, 422)
+"""Statuses of a submit that holds more than the relay takes, among other refusals."""
 
 
 class Connection:
@@ -47,6 +51,7 @@ class Connection:
         self.http = Transport(self.credentials, *self._limits)
         self.large = Large(self.credentials, self.http)
         self.containers = Containers()
+        self.bounds = Bounds()
         self._stream: ResultStream | None = None
         self._submits_once = False
 
@@ -62,6 +67,15 @@ class Connection:
         # See Submit.request_id: the echo is the relay's promise that repeating is harmless.
         self._submits_once = answer.request_id == request.request_id
         return answer
+
+    def learn(self, refused: Exception) -> None:
+        """After a submit that was refused: what this relay takes, where it may have been too much.
+
+        Raises:
+            RelayError: the relay does not say.
+        """
+        if isinstance(refused, RelayError) and refused.status in _TOO_MUCH:
+            self.bounds.learn(self.large.sizes())
 
     def result_stream(self) -> "ResultStream":
         """The stream that all executors of the client share."""

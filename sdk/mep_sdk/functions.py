@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mep.wire.rest import FUNCTION_DESCRIPTION
 from mep_sdk.serialize import Serializer
 
 
@@ -36,7 +37,8 @@ def known(function: Callable[..., Any], serializer: Serializer) -> Known:
         SerializationError: it cannot be.
     """
     name = getattr(function, "__name__", None) or type(function).__name__
-    return Known(serializer.function(function), name, inspect.getdoc(function))
+    text = (inspect.getdoc(function) or "")[:FUNCTION_DESCRIPTION]
+    return Known(serializer.function(function), name, text or None)
 
 
 class Functions:

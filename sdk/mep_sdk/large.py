@@ -1,6 +1,7 @@
 """Arguments and results too large for a request: uploaded before the submit, downloaded after.
 
-What one relay takes is asked for when the first large arguments are there.
+What one relay takes is asked for when the first large arguments are there, or when it has refused
+something.
 """
 
 import threading
@@ -11,10 +12,11 @@ import msgspec
 
 from mep.background import Threads
 from mep.wire import codes, limits
-from mep.wire.rest import BLOBS_PATH, Body, Submit, TaskStatus, Uploaded, result_path
+from mep.wire.rest import BLOBS_PATH, Submit, TaskStatus, Uploaded, result_path
 from mep.wire.tasks import Blob
 from mep_sdk import bearer
 from mep_sdk.auth import Credentials
+from mep_sdk.bounds import Sizes
 from mep_sdk.errors import (
     AuthenticationError,
     MEPError,
@@ -37,13 +39,6 @@ TRIES: Final = 10
 T = TypeVar("T")
 
 
-class Sizes(Body, frozen=True):
-    """What matters here of ``GET /v3/limits``, and what holds where a relay does not say."""
-
-    payload: int = limits.PAYLOAD
-    inline: int = limits.LINK_FRAME
-
-
 class Large:
     """Transfers with one relay, as one user. Safe to use from several threads."""
 
@@ -64,9 +59,9 @@ class Large:
             PayloadTooLarge: it does not.
             RelayError: not reachable.
         """
-        if size <= limits.INLINE:
+        if size <= limits.INLINE and self._sizes is None:
             return
-        most = self._known().payload
+        most = self.sizes().payload
         if size > most:
             raise PayloadTooLarge(
                 413,
@@ -74,6 +69,19 @@ class Large:
                 f"the serialized arguments have {size:,} bytes, more than the {most:,} that one "
                 "task may carry; pass large data through a file at the site, or out of band",
             )
+
+    def sizes(self) -> Sizes:
+        """What the relay takes; asks it once.
+
+        Raises:
+            RelayError: it does not say.
+        """
+        if self._sizes is None:
+            try:
+                self._sizes = self._http.call("GET", "/v3/limits", Sizes)
+            except NotFound:
+                self._sizes = Sizes()
+        return self._sizes
 
     def submit(self, request: Submit[bytes]) -> Submit[bytes]:
         """The request with its large arguments uploaded.
@@ -143,7 +151,7 @@ class Large:
         }
 
     def _upload(self, call: bytes | Uploaded) -> bytes | Uploaded:
-        if isinstance(call, Uploaded) or len(call) <= self._known().inline:
+        if isinstance(call, Uploaded) or len(call) <= self.sizes().inline:
             return call
         from mep.transfer import blob_of
 
@@ -164,14 +172,6 @@ class Large:
         except RelayUnreachable as error:  # as any other loss of the relay: try again
             raise ConnectionError(str(error)) from error
         return self._sent
-
-    def _known(self) -> Sizes:
-        if self._sizes is None:
-            try:
-                self._sizes = self._http.call("GET", "/v3/limits", Sizes)
-            except NotFound:
-                self._sizes = Sizes()
-        return self._sizes
 
     def _transfers(self) -> "Transfer":
         from mep.link import Peer

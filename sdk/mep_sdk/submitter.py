@@ -54,7 +54,7 @@ class Submitter:
         # acquiring and the body would leave it locked.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._backlog = Backlog(batch_size)
+        self._backlog = Backlog(batch_size, client.connection.bounds)
         self._cancels: list[str] = []
         self._open: set[ComputeFuture] = set()
         self._groups: set[str] = set()
@@ -260,8 +260,26 @@ class Submitter:
             if len(calls) > 1 and getattr(error, "code", "") in _OF_A_FUNCTION:
                 for group in calls.values():  # nothing was taken, and the others may be
                     self._send(group)
-            else:
+            elif not self._put_back(batch, error):
                 fail(batch, error)
+
+    def _put_back(self, batch: list[Call], refused: Exception) -> bool:
+        """Queue the batch again, if it was more than the relay takes at once; False: it was not."""
+        connection = self._client.connection
+        try:
+            connection.learn(refused)
+        except MEPError as error:
+            log.info("the relay refused a batch and does not say what it takes: %s", error)
+            return False
+        calls = [call for call in batch if not call.future.done()]
+        payloads = [len(call.payload) for call in calls]
+        # What is too large by itself is found again on the way, and fails alone.
+        alone = any(each > connection.bounds.payload for each in payloads)
+        if not calls or (connection.bounds.fit(payloads) and not alone):
+            return False
+        with self._lock:
+            self._backlog.put_back(calls)
+        return True
 
     def _with_function_ids(self, batch: list[Call]) -> dict[str, list[Call]]:
         """The batch by function; what is too large or cannot be registered fails here."""

@@ -45,6 +45,10 @@ class GlobusAuth(Server):
         self.codes = Codes(self.CLIENT)
         self.person: dict[str, Any] | None = None
         """Whoever signs in."""
+        self.linked: tuple[dict[str, Any], ...] = ()
+        """Their other identities."""
+        self.claims: dict[str, Any] = {}
+        """What is told of their session besides."""
         super().__init__()
 
     def token(self, *identities: dict[str, Any], **claims: Any) -> str:
@@ -108,7 +112,7 @@ class GlobusAuth(Server):
         if self.codes.begun(form) is None or self.person is None:
             return 400, {"error": "invalid_grant"}
         return 200, {
-            "access_token": self.token(self.person),
+            "access_token": self.token(self.person, *self.linked, **self.claims),
             "scope": self.SCOPE,
             "resource_server": self.CLIENT,
             "expires_in": 172800,

@@ -197,7 +197,7 @@ def check_fields(*fields: str) -> None:
         click.ClickException: with what is wrong.
     """
     for field in fields:
-        if len(field.encode()) > 1024 or not field.isprintable():
+        if not field.isprintable() or len(field.encode()) > 1024:
             raise click.ClickException("A field of an identity has at most 1024 printable bytes.")
     if not 0 < fields[0].find("@") < len(fields[0]) - 1 or " " in fields[0]:
         raise click.ClickException("A user name is NAME or NAME@DOMAIN, without blanks.")

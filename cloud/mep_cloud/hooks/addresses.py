@@ -107,6 +107,8 @@ class Networks:
             return True
         if address.is_loopback:
             return self._loopback
+        if isinstance(address, IPv6Address) and address.is_site_local:
+            return False  # which Python takes for global
         return address.is_global and not address.is_multicast and not address.is_reserved
 
 

@@ -5,7 +5,6 @@ import contextlib
 import json
 import logging
 import os
-import pwd
 import re
 import signal
 import sys
@@ -74,7 +73,7 @@ class PamAccounts:
         name = name.lower()
         if not _NAME.fullmatch(name) or not 0 < len(password) <= _PASSWORD or "\0" in password:
             return None
-        if self._is_reserved(name) or not await self._good(name, password):
+        if not await self._good(name, password):
             return None
         record = person.record(
             {
@@ -87,15 +86,13 @@ class PamAccounts:
         )
         return Person(self.id, (record,), frozenset(), time.time())
 
-    def _is_reserved(self, name: str) -> bool:
-        """Accounts of the machine itself. The stack may know people whom this machine does not."""
-        try:
-            return pwd.getpwnam(name).pw_uid < self.declared.min_uid
-        except KeyError:
-            return name == "root"
-
     async def _good(self, name: str, password: str) -> bool:
-        question = {"service": self.declared.service, "name": name, "password": password}
+        question = {
+            "service": self.declared.service,
+            "name": name,
+            "password": password,
+            "min_uid": self.declared.min_uid,
+        }
         async with self._free:
             status = await self._ask(json.dumps(question).encode() + b"\n")
         if status not in (pam_child.GOOD, pam_child.WRONG):

@@ -1,11 +1,13 @@
 """Asks PAM about one name and password: the process ``python -I -m mep_cloud.identity.pam_child``.
 
-A line of JSON on standard input holds service, name and password; the exit status is the answer.
-Modules of a stack are the site's, may hang, and keep what they were told in their memory: here that
-ends with the process, and the relay's keys are not in it.
+A line of JSON on standard input holds service, name and password, and the lowest uid that may sign
+in; the exit status is the answer. Modules of a stack are the site's, may hang, and keep what they
+were told in their memory: here that ends with the process, and the relay's keys are not in it.
+Looking an account up may hang as well, where a directory does not answer.
 """
 
 import json
+import pwd
 import sys
 from typing import Final
 
@@ -26,6 +28,8 @@ def main() -> int:
     )
 
     asked = json.loads(sys.stdin.readline())
+    if _is_reserved(asked["name"], asked["min_uid"]):
+        return WRONG
     stack = PamAuthenticator()
     good = stack.authenticate(
         asked["name"], asked["password"], service=asked["service"], resetcreds=False
@@ -34,6 +38,14 @@ def main() -> int:
         return GOOD
     broken = (PAM_ABORT, PAM_AUTHINFO_UNAVAIL, PAM_SERVICE_ERR, PAM_SYSTEM_ERR)
     return BROKEN if stack.code in broken else WRONG
+
+
+def _is_reserved(name: str, min_uid: int) -> bool:
+    """Accounts of the machine itself. The stack may know people whom this machine does not."""
+    try:
+        return pwd.getpwnam(name).pw_uid < min_uid
+    except KeyError:
+        return name == "root"
 
 
 if __name__ == "__main__":

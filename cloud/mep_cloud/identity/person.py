@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import unicodedata
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -84,6 +85,14 @@ def _derived(provider: str, kind: str, name: str) -> str:
     raw[6] = raw[6] & 0x0F | 0x80
     raw[8] = raw[8] & 0x3F | 0x80
     return str(uuid.UUID(bytes=bytes(raw)))
+
+
+def name_key(username: str) -> str:
+    """The same for user names that a site's directory may take for one another.
+
+    LDAP compares without regard to letter case and Unicode forms (:rfc:`4518`), as mappings may.
+    """
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold())
 
 
 def record(fields: Mapping[str, Any]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
@@ -48,11 +48,20 @@ class Identity(Table, frozen=True):
             "system's."
         ),
     ] = ""
+    proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses or networks of proxies before this relay: what they say in "
+            "X-Forwarded-For tells who signs in, since tries are counted for each address."
+        ),
+    ] = ()
 
     def __post_init__(self) -> None:
-        """An address that people can be sent to."""
+        """An address that people can be sent to, and addresses of proxies."""
         if self.url:
             check_url(self.url, "url")
+        for proxy in self.proxies:
+            ip_network(proxy)
 
 
 class Oidc(Table, frozen=True):

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from mep.wire import codes
 from mep.wire.rest import Submit
 from mep.wire.strategies import DATA
+from mep_cloud import access
 from mep_cloud.errors import Refusal
 from mep_cloud.ids import checked
 from mep_cloud.relay import Relay
@@ -28,6 +29,7 @@ from mep_cloud.store.records import Action, StoredTask, User
 
 JSON_DATA: Final = DATA["JSONData"]
 MAX_TASKS: Final = 1000
+_NAMED: Final = 256
 _URN: Final = "urn:globus:auth:identity:"
 _IDS: Final = uuid.UUID("6f1c5a52-8a3c-4f0e-9c56-0b4f5d7d2e11")
 
@@ -148,8 +150,10 @@ def _check(wanted: ActionRequest) -> None:
         problem = "label has 1 to 64 characters."
     elif not 0 < len(wanted.body.calls()) <= MAX_TASKS:
         problem = f"An action has 1 to {MAX_TASKS} tasks: name a function, or list tasks."
-    elif len(wanted.monitor_by) + len(wanted.manage_by) > 100 or len(wanted.release_after) > 64:
+    elif len(named := [*wanted.monitor_by, *wanted.manage_by]) > 100:
         problem = "monitor_by and manage_by have at most 100 entries together."
+    elif any(len(each) > _NAMED for each in named) or len(wanted.release_after) > 64:
+        problem = f"monitor_by and manage_by have entries of at most {_NAMED} characters."
     if problem:
         raise Refusal(400, codes.INVALID_REQUEST, problem)
 
@@ -206,7 +210,8 @@ async def _allowed(request: Request, relay: Relay, *, monitor: bool) -> Action:
     if action is not None:
         named = [*action.manage_by, *(action.monitor_by if monitor else ())]
         groups = {f"urn:globus:groups:id:{group}" for group in user.groups}
-        if action.owner == user.id or ({_URN + user.id} | groups).intersection(named):
+        people = {_URN + each for each in access.principals(user) - user.groups}
+        if action.owner == user.id or (people | groups).intersection(named):
             return action
     raise Refusal(404, codes.NOT_FOUND, f"There is no action {action_id} for you.")
 

@@ -64,6 +64,11 @@ def number(request: Request, name: str, default: int, most: int) -> int:
     return int(text)
 
 
+def is_https(request: Request) -> bool:
+    """Whether the client came by TLS, as a proxy may tell: its word only makes things stricter."""
+    return "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
+
+
 def is_msgpack(request: Request) -> bool:
     """Whether the body is msgpack: payloads are bytes then."""
     return request.headers.get("content-type", "").startswith(MSGPACK)
@@ -74,13 +79,14 @@ def wants_msgpack(request: Request) -> bool:
     return MSGPACK in request.headers.get("accept", "")
 
 
-async def raw(request: Request) -> bytes:
-    """The request's body.
+async def raw(request: Request, most: int | None = None) -> bytes:
+    """The request's body, of at most `most` bytes; None: as many as the settings say.
 
     Raises:
         Refusal: 413, more than the relay takes.
     """
-    most = relay_of(request).settings.limits.request
+    several = most is None
+    most = relay_of(request).settings.limits.request if most is None else most
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
@@ -92,19 +98,23 @@ async def raw(request: Request) -> bytes:
     if size > most:
         message = (
             f"The request has more than {most} bytes, which is all that the relay takes "
-            "at once. Submit fewer tasks in one request."
+            f"at once.{' Submit fewer tasks in one request.' if several else ''}"
         )
         raise Refusal(413, codes.INVALID_REQUEST, message)
     return b"".join(chunks)
 
 
-async def decoded(request: Request, text: type[T], binary: Any = None) -> T:
+async def decoded(
+    request: Request, text: type[T], binary: Any = None, *, most: int | None = None
+) -> T:
     """The body as the Struct `text`; a msgpack body as `binary`, where that differs.
+
+    It has at most `most` bytes; None: as many as the settings say.
 
     Raises:
         Refusal: 400 malformed, 413 too large, 422 not of the expected shape.
     """
-    body = await raw(request)
+    body = await raw(request, most)
     try:
         if is_msgpack(request):
             return msgspec.msgpack.decode(body, type=binary or text)

@@ -10,15 +10,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mep.wire import answers, codes
-from mep.wire.rest import RegisteredEndpoint, RegisterEndpoint
+from mep.wire.rest import REGISTRATION, RegisteredEndpoint, RegisterEndpoint
 from mep_cloud import access, grants
 from mep_cloud.auth import LINK_PREFIX, digest, new_token
-from mep_cloud.errors import Refusal
+from mep_cloud.errors import EndpointTaken, Refusal
 from mep_cloud.ids import checked, new_id
 from mep_cloud.relay import Relay
 from mep_cloud.rest.bodies import answer, decoded, relay_of, user_of
 from mep_cloud.store.records import EndpointRecord, User
 
+_NAME: Final = 128
+_DISPLAY_NAME: Final = 256
 LOCK_S: Final = 60.0
 """Seconds for which somebody who manages an endpoint can keep it from being registered anew."""
 
@@ -44,7 +46,10 @@ async def update(request: Request) -> Response:
     registration = await _registration(request)
     access.check_manages(record, user)
     await _check_lock(relay, record)
-    access.check_registers(multi_user=registration.multi_user, user=user)
+    # The answer holds the key that grants are signed with: a site that serves many users is not
+    # opened by calling it one that serves its owner.
+    multi_user = registration.multi_user or record.registration.multi_user
+    access.check_registers(multi_user=multi_user, user=user)
     link_token = new_token(LINK_PREFIX)
     await relay.store.endpoints.update(record.id, registration, digest(link_token), time.time())
     relay.endpoints.forget(record.id)
@@ -57,7 +62,11 @@ async def _added(request: Request, relay: Relay, user: User, endpoint_id: str) -
     access.check_registers(multi_user=registration.multi_user, user=user)
     link_token = new_token(LINK_PREFIX)
     record = EndpointRecord(endpoint_id, user.id, registration, 1, time.time())
-    await relay.store.endpoints.add(record, digest(link_token))
+    try:
+        await relay.store.endpoints.add(record, digest(link_token))
+    except EndpointTaken:
+        message = f"Endpoint {endpoint_id} was registered just now. Register it again to change it."
+        raise Refusal(409, codes.INVALID_REQUEST, message) from None
     relay.endpoints.forget(endpoint_id)
     return _registered(request, relay, record, link_token)
 
@@ -188,9 +197,13 @@ async def delete(request: Request) -> Response:
 
 
 async def _registration(request: Request) -> RegisterEndpoint:
-    registration = await decoded(request, RegisterEndpoint)
-    if not registration.endpoint_name or len(registration.endpoint_name) > 128:
-        message = "endpoint_name must have 1 to 128 characters."
+    registration = await decoded(request, RegisterEndpoint, most=REGISTRATION)
+    name, shown = registration.endpoint_name, registration.display_name or ""
+    if not 0 < len(name) <= _NAME or not name.isprintable():
+        message = f"endpoint_name must have 1 to {_NAME} printable characters."
+        raise Refusal(422, codes.INVALID_REQUEST, message)
+    if len(shown) > _DISPLAY_NAME or not shown.isprintable():
+        message = f"display_name must have at most {_DISPLAY_NAME} printable characters."
         raise Refusal(422, codes.INVALID_REQUEST, message)
     policy, known = registration.authentication_policy, None
     if policy is not None:

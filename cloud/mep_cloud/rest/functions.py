@@ -9,7 +9,9 @@ from starlette.responses import Response
 
 from mep.wire import codes
 from mep.wire.rest import (
+    FUNCTION_DESCRIPTION,
     FUNCTION_META,
+    FUNCTION_NAME,
     SEARCH_PAGE,
     FoundFunction,
     FoundFunctions,
@@ -41,6 +43,7 @@ async def register(request: Request) -> Response:
             "Install large modules at the endpoint instead of sending them."
         )
         raise Refusal(413, codes.TASK_PAYLOAD_TOO_LARGE, message)
+    _check_words(wanted)
     ha_endpoint_id = wanted.ha_endpoint_id
     if ha_endpoint_id is not None:
         ha_endpoint_id = checked(ha_endpoint_id, "endpoint id")
@@ -125,6 +128,20 @@ def _found(record: FunctionRecord) -> FoundFunction:
         msgspec.json.decode(record.meta, type=FunctionMeta),
         record.created,
     )
+
+
+def _check_words(wanted: RegisterFunction) -> None:
+    """Refuse what would be too much where others search.
+
+    Raises:
+        Refusal: 422.
+    """
+    if len(wanted.function_name) > FUNCTION_NAME:
+        message = f"A function's name has at most {FUNCTION_NAME} characters."
+        raise Refusal(422, codes.INVALID_REQUEST, message)
+    if len(wanted.description or "") > FUNCTION_DESCRIPTION:
+        message = f"A function's description has at most {FUNCTION_DESCRIPTION} characters."
+        raise Refusal(422, codes.INVALID_REQUEST, message)
 
 
 def _meta(wanted: RegisterFunction) -> str:

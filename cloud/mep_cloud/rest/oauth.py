@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mep.wire import codes
+from mep_cloud.attempts import origin
 from mep_cloud.auth import (
     DEVICE_PREFIX,
     REFRESH_PREFIX,
@@ -25,7 +26,7 @@ from mep_cloud.auth import (
 )
 from mep_cloud.errors import StoreError
 from mep_cloud.relay import Relay
-from mep_cloud.rest.bodies import JSON, raw, relay_of
+from mep_cloud.rest.bodies import JSON, is_https, raw, relay_of
 from mep_cloud.store.logins import Poll
 from mep_cloud.store.records import DeviceCode, NewTokens
 
@@ -44,6 +45,10 @@ _COMPUTE_SCOPE: Final = "https://auth.globus.org/scopes/facd7ccc-c5f4-42aa-916b-
 _COMPUTE_SERVER: Final = "funcx_service"
 _AUTH_SERVER: Final = "auth.globus.org"
 _FIELD: Final = 1024
+_FORM: Final = 64 * 1024
+"""Bytes of a form: anybody may send one."""
+BUSY_S: Final = 60
+"""When to begin a login again where too many are on their way."""
 
 Form = Mapping[str, str]
 
@@ -51,11 +56,19 @@ Form = Mapping[str, str]
 class OAuthError(Exception):
     """A refusal in OAuth2's own shape (RFC 6749, 5.2)."""
 
-    def __init__(self, error: str, message: str, status: int = HTTPStatus.BAD_REQUEST) -> None:
+    def __init__(
+        self,
+        error: str,
+        message: str,
+        status: int = HTTPStatus.BAD_REQUEST,
+        *,
+        retry_after_s: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.error = error
         self.message = message
         self.status = status
+        self.retry_after_s = retry_after_s
 
 
 async def token(request: Request) -> Response:
@@ -96,7 +109,7 @@ async def device_authorization(request: Request) -> Response:
     relay = relay_of(request)
     now = time.time()
     address = request.client.host if request.client else ""
-    if not relay.attempts.device_codes.allow(address, now):
+    if not relay.attempts.device_codes.allow(origin(address), now):
         raise _busy()
     device_code = new_token(DEVICE_PREFIX)
     user_code = "".join(secrets.choice(USER_CODE_LETTERS) for _ in range(_USER_CODE))
@@ -108,7 +121,7 @@ async def device_authorization(request: Request) -> Response:
         await relay.store.logins.begin(code)
     except StoreError:
         raise _busy() from None
-    page = f"{str(request.base_url).rstrip('/')}/device"
+    page = f"{_address(request)}/device"
     shown = f"{user_code[:4]}-{user_code[4:]}"
     return _private(
         {
@@ -137,6 +150,8 @@ async def on_oauth_error(_request: Request, error: Exception) -> Response:
     headers = {"Cache-Control": "no-store"}
     if unauthorized:
         headers["WWW-Authenticate"] = "Basic"
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
     return Response(msgspec.json.encode(body), error.status, headers, JSON)
 
 
@@ -242,9 +257,17 @@ def _credentials(request: Request, form: Form) -> tuple[str, str]:
     return client_id, secret
 
 
+def _address(request: Request) -> str:
+    """The relay as a browser knows it: what the operator says, else where the terminal asked."""
+    if named := relay_of(request).others.url:
+        return named
+    asked = request.base_url.replace(scheme="https") if is_https(request) else request.base_url
+    return str(asked).rstrip("/")
+
+
 async def _form(request: Request) -> Form:
     try:
-        fields = parse_qs((await raw(request)).decode("utf-8"), max_num_fields=50)
+        fields = parse_qs((await raw(request, _FORM)).decode("utf-8"), max_num_fields=50)
     except ValueError as error:
         raise OAuthError("invalid_request", f"The form cannot be read: {error}.") from error
     for name, values in fields.items():
@@ -265,4 +288,5 @@ def _private(body: dict[str, Any]) -> Response:
 
 def _busy() -> OAuthError:
     message = "Too many logins are on their way. Try again in a minute."
-    return OAuthError("temporarily_unavailable", message, HTTPStatus.TOO_MANY_REQUESTS)
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    return OAuthError("temporarily_unavailable", message, status, retry_after_s=BUSY_S)

@@ -31,8 +31,6 @@ from mep_cloud.store.records import (
 _GRANT_BYTES: Final = 2048
 """Of a start packet, kept for the grant's fixed fields, the signature and the lengths."""
 _MAX_SERIALIZERS: Final = 16
-QUEUE_RETRY_S: Final = 5.0
-"""When to ask again whether an endpoint's queue has room."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +65,27 @@ async def accept(relay: Relay, user: User, endpoint_id: str, body: Submit[Any]) 
     group_id = await _group(relay, user, body)
     submission = _submission(relay, endpoint, user, body, wanted, group_id)
     accepted = _accepted(submission, body)
+    unfinished = await relay.cluster.unfinished_at(endpoint_id) if relay.queues.depth else 0
+    with relay.queues.room(endpoint_id, unfinished, len(submission.tasks)):
+        return await _stored(relay, submission, body, wanted, accepted)
+
+
+async def _stored(
+    relay: Relay, submission: Submission, body: Submit[Any], wanted: _Checked, accepted: Submitted
+) -> Submitted:
+    """Make a batch durable and hand it on; the earlier answer where it was taken before.
+
+    Raises:
+        Refusal: it names what is not the user's.
+    """
+    endpoint_id = submission.endpoint_id
     here = relay.cluster.here(endpoint_id)
     task_ids = [task.task_id for task in submission.tasks]
     notes = () if here else relay.teller.submitted(endpoint_id, task_ids)
     try:
         earlier = await relay.store.tasks.submit(_repeatable(submission, body, accepted), notes)
     except GroupTaken:
-        raise _not_your_group(group_id) from None
+        raise _not_your_group(submission.group_id) from None
     except BlobGone as error:
         message = (
             f"There is no upload {error} of yours that these tasks may have: it is unknown, older "
@@ -114,9 +126,6 @@ async def _check_tasks(
     if not 0 < count <= bounds.submit_tasks:
         message = f"A request submits 1 to {bounds.submit_tasks} tasks; this one has {count}."
         raise Refusal(422, codes.INVALID_REQUEST, message)
-    if bounds.queue_depth:
-        waiting = await relay.cluster.unfinished_at(endpoint.id)
-        _check_queue(endpoint, waiting, count, bounds.queue_depth)
     functions: dict[str, FunctionRecord] = {}
     payloads: list[tuple[str, bytes, Blob | None]] = []
     for spelled, calls in body.tasks.items():
@@ -133,21 +142,6 @@ async def _callable(
     access.check_calls(function, user)
     access.check_runs(function, endpoint)
     return function
-
-
-def _check_queue(endpoint: EndpointRecord, waiting: int, count: int, depth: int) -> None:
-    if count > depth:
-        message = (
-            f"This relay keeps {depth} unfinished tasks for one endpoint; a request of {count} "
-            "never fits. Submit fewer tasks in one request."
-        )
-        raise Refusal(422, codes.QUEUE_FULL, message)
-    if waiting + count > depth:
-        message = (
-            f"Endpoint {endpoint.id} has {waiting} unfinished tasks, and this relay keeps {depth} "
-            "for one endpoint. Try again when some have ended."
-        )
-        raise Refusal(429, codes.QUEUE_FULL, message, retry_after_s=QUEUE_RETRY_S)
 
 
 def _payload(call: str | bytes | Uploaded, most: int) -> tuple[bytes, Blob | None]:
@@ -206,7 +200,6 @@ def _submission(
             "Pass large values through a file at the site."
         )
         raise Refusal(413, codes.INVALID_REQUEST, message)
-    specification = body.resource_specification
     return Submission(
         owner=user.id,
         group_id=group_id,
@@ -216,9 +209,7 @@ def _submission(
         ),
         options=options,
         runtime=runtime,
-        resource_specification=(
-            _canonical(specification, "resource_specification") if specification else b""
-        ),
+        resource_specification=_specification(body.resource_specification),
         result_serializers=_serializers(body.result_serializers or []),
         tasks=tuple(
             NewTask(task_id, *each)
@@ -226,6 +217,17 @@ def _submission(
         ),
         at=time.time(),
     )
+
+
+def _specification(wanted: dict[str, Any] | None) -> bytes:
+    text = _canonical(wanted, "resource_specification") if wanted else b""
+    if len(text) > limits.SPECIFICATION:
+        message = (
+            f"resource_specification has {len(text)} bytes as JSON; at most "
+            f"{limits.SPECIFICATION} are accepted, since each task carries it."
+        )
+        raise Refusal(413, codes.INVALID_REQUEST, message)
+    return text
 
 
 def _canonical(value: dict[str, Any], what: str) -> bytes:

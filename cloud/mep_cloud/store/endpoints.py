@@ -5,8 +5,10 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select, union, update
+from sqlalchemy.exc import IntegrityError
 
 from mep.wire.rest import RegisterEndpoint
+from mep_cloud.errors import EndpointTaken
 from mep_cloud.store.database import Database
 from mep_cloud.store.records import EndpointRecord, Presence
 from mep_cloud.store.schema import endpoint_presence, endpoint_viewers, endpoints, settings, tokens
@@ -31,7 +33,11 @@ class Endpoints:
         self._database = database
 
     async def add(self, record: EndpointRecord, link_token: bytes) -> None:
-        """Store a new endpoint with the hash of its manager's link credential."""
+        """Store a new endpoint with the hash of its manager's link credential.
+
+        Raises:
+            EndpointTaken: there is one of that id.
+        """
 
         def operation(connection: Connection) -> None:
             connection.execute(
@@ -47,7 +53,10 @@ class Endpoints:
             _replace_viewers(connection, record.id, record.registration)
             _replace_link_token(connection, record.id, link_token, record.created)
 
-        await self._database.write(operation)
+        try:
+            await self._database.write(operation)
+        except IntegrityError as error:
+            raise EndpointTaken(record.id) from error
 
     async def approve(self, endpoint_id: str, user_id: str) -> None:
         """The relay operator's word that this user may register an endpoint of this id."""
@@ -73,7 +82,7 @@ class Endpoints:
         def operation(connection: Connection) -> None:
             change = update(endpoints).where(endpoints.c.id == endpoint_id)
             connection.execute(change.values(**_derived(registration)))
-            if not registration.public:
+            if not (registration.public and registration.multi_user):
                 connection.execute(change.values(public=False))
             _replace_viewers(connection, endpoint_id, registration)
             _replace_link_token(connection, endpoint_id, link_token, at)
@@ -171,7 +180,9 @@ def _replace_viewers(
     connection.execute(
         delete(endpoint_viewers).where(endpoint_viewers.c.endpoint_id == endpoint_id)
     )
-    named = {*(registration.admins or ()), *(registration.visible_to or ())}
+    named = {*(registration.admins or ())}
+    if registration.multi_user:
+        named.update(registration.visible_to or ())
     if named:
         rows = [{"endpoint_id": endpoint_id, "principal": each} for each in sorted(named)]
         connection.execute(insert(endpoint_viewers), rows)

@@ -1,5 +1,6 @@
 """Logins on their way: passwords, device codes, and who is signed in on the page."""
 
+from dataclasses import asdict
 from enum import Enum
 from typing import Any, Final
 
@@ -79,11 +80,8 @@ class Logins:
             & device_codes.c.denied.is_(False)
             & (device_codes.c.expires > at)
         )
-        change = update(device_codes).where(waits)
-        if approve:
-            change = change.values(user_id=login.user_id, signed_in=login.signed_in)
-        else:
-            change = change.values(denied=True)
+        decision = asdict(login) if approve else {"denied": True}
+        change = update(device_codes).where(waits).values(**decision)
         return await self._database.write(lambda c: c.execute(change).rowcount > 0)
 
     async def poll(self, code: bytes, client_id: str, at: float) -> Login | Poll:
@@ -110,20 +108,20 @@ class Logins:
 
         def operation(connection: Connection) -> None:
             connection.execute(delete(web_sessions).where(web_sessions.c.expires < at))
-            row = {"hash": cookie, "user_id": login.user_id, "signed_in": login.signed_in}
-            connection.execute(insert(web_sessions).values(**row, expires=expires))
+            row = {"hash": cookie, "expires": expires, **asdict(login)}
+            connection.execute(insert(web_sessions).values(**row))
 
         await self._database.write(operation)
 
     async def signed_in(self, cookie: bytes, at: float) -> tuple[User, Login] | None:
         """Who is signed in with that cookie."""
         query = (
-            select(users, web_sessions.c.signed_in)
+            select(users, web_sessions.c.signed_in, web_sessions.c.proved)
             .join(web_sessions, web_sessions.c.user_id == users.c.id)
             .where(web_sessions.c.hash == cookie, web_sessions.c.expires > at)
         )
         row = await self._database.read(lambda connection: connection.execute(query).first())
-        return None if row is None else (as_user(row), Login(row.id, row.signed_in))
+        return None if row is None else (as_user(row), Login(row.id, row.signed_in, row.proved))
 
     async def sign_out(self, cookie: bytes) -> None:
         """Forget a session of the page."""
@@ -137,6 +135,6 @@ def _answer(row: Any, at: float) -> Login | Poll:
     if row.denied:
         return Poll.DENIED
     if row.user_id is not None:
-        return Login(row.user_id, row.signed_in)
+        return Login(row.user_id, row.signed_in, row.proved)
     too_soon = row.polled is not None and at - row.polled < row.interval
     return Poll.SLOW_DOWN if too_soon else Poll.PENDING

@@ -53,6 +53,8 @@ class Login:
 
     user_id: str
     signed_in: float
+    proved: str | None = None
+    """Id of the identity that they proved then; None: the one that speaks, their user's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,11 +45,13 @@ users = Table(
     Column("provider", String, nullable=True),
     Column("identity_set", Text, nullable=True),
     Column("claimed_groups", Text, nullable=True),
+    Column("name_key", String, nullable=True, index=True),
 )
 """People, and service clients (those with a client secret).
 
-`provider` vouches for somebody who is not the relay's own; identity records and names of groups are
-what it last told, as JSON."""
+`name_key` is what no two user names shall have in common, :func:`.person.name_key`. `provider`
+vouches for somebody who is not the relay's own; identity records and names of groups are what it
+last told, as JSON."""
 
 tokens = Table(
     "tokens",
@@ -64,11 +66,13 @@ tokens = Table(
     Column("family", String, nullable=True, index=True),
     Column("signed_in", Float, nullable=True),
     Column("used", Float, nullable=True),
+    Column("proved", String, nullable=True),
 )
 """A person's token names a user; a manager's link credential names an endpoint.
 
 `kind` is ``access`` or ``refresh``; what one login led to is a `family`, and ends together.
-`signed_in`: when the person proved who they are; `used`: when a refresh token was exchanged.
+`signed_in`: when the person proved who they are, by the identity `proved` (none: the user's own);
+`used`: when a refresh token was exchanged.
 """
 
 ended_tokens = Table(
@@ -113,6 +117,7 @@ device_codes = Table(
     Column("denied", Boolean, nullable=False),
     Column("user_id", ForeignKey("users.id"), nullable=True),
     Column("signed_in", Float, nullable=True),
+    Column("proved", String, nullable=True),
 )
 """Logins on their way (RFC 8628): `user_id` is whoever approved."""
 
@@ -123,6 +128,7 @@ web_sessions = Table(
     Column("user_id", ForeignKey("users.id"), nullable=False),
     Column("signed_in", Float, nullable=False),
     Column("expires", Float, nullable=False, index=True),
+    Column("proved", String, nullable=True),
 )
 """People signed in on the login page, by their cookie."""
 

@@ -1,7 +1,7 @@
 """Access and refresh tokens: what one login led to is a family, and ends together."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -61,7 +61,7 @@ class Sessions:
             row: Any = connection.execute(query).first()
             if row is None or row.expires <= new.at:
                 return frozenset()
-            login = Login(row.user_id, row.signed_in)
+            login = Login(row.user_id, row.signed_in, row.proved)
             end = _end(connection, login, bounds)
             stolen = row.used is not None and new.at - row.used > GRACE_S
             if stolen or (end is not None and end <= new.at):
@@ -142,11 +142,10 @@ def _until(new: NewTokens, end: float | None) -> NewTokens:
 
 def _insert(connection: Connection, new: NewTokens, login: Login, family: str) -> None:
     common = {
-        "user_id": login.user_id,
+        **asdict(login),
         "label": new.label,
         "created": new.at,
         "family": family,
-        "signed_in": login.signed_in,
     }
     access = {"hash": new.access, "kind": "access", "expires": new.expires}
     refresh = {"hash": new.refresh, "kind": "refresh", "expires": new.refresh_expires}

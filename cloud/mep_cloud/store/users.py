@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert, or_, select, union, update
 from sqlalchemy.exc import IntegrityError
 
 from mep_cloud.errors import IdentityTaken, StoreError
-from mep_cloud.identity.person import Person, group_id
+from mep_cloud.identity.person import Person, group_id, name_key
 from mep_cloud.store.database import Database
 from mep_cloud.store.records import TokenOwner, User
 from mep_cloud.store.schema import group_members, groups, settings, tokens, users
@@ -45,11 +45,10 @@ class Users:
         """
 
         def operation(connection: Connection) -> None:
-            taken = select(users.c.id).where(users.c.username == user.username)
-            if connection.execute(taken).first() is not None:
-                raise StoreError(f"There is a user {user.username} already.")
+            _check_free(connection, user.id, user.username)
             row = {field: getattr(user, field) for field in _COLUMNS}
-            connection.execute(insert(users).values(**row, client_secret_hash=client_secret_hash))
+            row |= {"name_key": name_key(user.username), "client_secret_hash": client_secret_hash}
+            connection.execute(insert(users).values(**row))
 
         await self._database.write(operation)
 
@@ -72,10 +71,11 @@ class Users:
 
         def operation(connection: Connection) -> User:
             _check_own(connection, person)
-            change = update(users).where(users.c.id == person.id).values(**told)
+            named = {**told, "name_key": name_key(person.username)}
+            change = update(users).where(users.c.id == person.id).values(**named)
             if connection.execute(change).rowcount == 0:
                 new = {"id": person.id, "provider": person.provider, "created": time.time()}
-                connection.execute(insert(users).values(**new, **told, is_admin=False))
+                connection.execute(insert(users).values(**new, **named, is_admin=False))
             row = connection.execute(query).one()
             return replace(as_user(row), groups=_groups_of(connection, row))
 
@@ -113,10 +113,9 @@ class Users:
         """
 
         def operation(connection: Connection) -> None:
-            taken = select(users.c.id).where(users.c.username == username)
-            if connection.execute(taken).first() is not None:
-                raise StoreError(f"There is a user {username} already.")
-            connection.execute(update(users).where(users.c.id == user_id).values(username=username))
+            _check_free(connection, user_id, username)
+            named = {"username": username, "name_key": name_key(username)}
+            connection.execute(update(users).where(users.c.id == user_id).values(**named))
 
         await self._database.write(operation)
 
@@ -171,6 +170,7 @@ class Users:
                 tokens.c.expires,
                 tokens.c.family,
                 tokens.c.signed_in,
+                tokens.c.proved,
                 users,
             )
             .select_from(tokens.outerjoin(users))
@@ -183,12 +183,13 @@ class Users:
                 return None
             if row.user_id is None:
                 return TokenOwner(None, row.endpoint_id, row.expires)
-            return TokenOwner(
-                replace(as_user(row), groups=_groups_of(connection, row), signed_in=row.signed_in),
-                None,
-                row.expires,
-                row.family,
+            user = replace(
+                as_user(row),
+                groups=_groups_of(connection, row),
+                signed_in=row.signed_in,
+                proofs=None if row.proved is None else {row.proved: row.signed_in},
             )
+            return TokenOwner(user, None, row.expires, row.family)
 
         return await self._database.read(look_up)
 
@@ -228,20 +229,46 @@ def _told(person: Person) -> dict[str, str]:
     }
 
 
+def _namesake(connection: Connection, user_id: str, username: str) -> str | None:
+    """The user name of somebody else that a site may take for this one."""
+    same = users.c.name_key == name_key(username), users.c.id != user_id
+    return connection.scalar(select(users.c.username).where(*same).order_by(users.c.username))
+
+
+def _check_free(connection: Connection, user_id: str, username: str) -> None:
+    """Raises:
+    StoreError: the user name is somebody else's, or like theirs.
+    """
+    taken = _namesake(connection, user_id, username)
+    if taken == username:
+        raise StoreError(f"There is a user {username} already.")
+    if taken is not None:
+        raise StoreError(
+            f"There is a user {taken} already, and sites may take {username} for the same: names "
+            "must differ in more than letter case and forms of letters."
+        )
+
+
 def _check_own(connection: Connection, person: Person) -> None:
     """No provider speaks for the people or the groups of another, or of the relay itself."""
-    named = select(users.c.id).where(users.c.username == person.username, users.c.id != person.id)
-    if connection.execute(named).first() is not None:
+    taken = _namesake(connection, person.id, person.username)
+    if taken is None:
+        # A linked identity may come by itself, too: then it is a user of the same provider.
+        linked = [name_key(each["username"]) for each in person.records[1:]]
+        foreign = users.c.provider.is_distinct_from(person.provider)
+        named = select(users.c.username).where(users.c.name_key.in_(linked), foreign)
+        taken = connection.scalar(named.order_by(users.c.username))
+    if taken is not None:
         raise IdentityTaken(
-            f"The user name {person.username} is another identity's at this relay. Its operator "
-            "frees it with `mep-relay user rename`."
+            f"The user name {taken} is another identity's at this relay, and {person.username} "
+            "would have it too. The relay's operator frees it with `mep-relay user rename`."
         )
     ids = [each["id"] for each in person.records]
     others = select(users.c.id).where(
         users.c.id.in_(ids), users.c.provider.is_distinct_from(person.provider)
     )
-    taken = union(others, select(groups.c.id).where(groups.c.id.in_(ids)))
-    if connection.execute(taken).first() is not None:
+    ids_taken = union(others, select(groups.c.id).where(groups.c.id.in_(ids)))
+    if connection.execute(ids_taken).first() is not None:
         raise IdentityTaken(
             f"An identity of {person.username} has the id of somebody else at this relay."
         )

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mep_cloud.auth import digest
-from mep_cloud.rest.bodies import relay_of
+from mep_cloud.rest.bodies import is_https, relay_of
 from mep_cloud.store.records import Login, User
 
 SESSION: Final = "mep_session"
@@ -74,9 +74,14 @@ async def signed_in(request: Request) -> tuple[User, Login] | None:
 async def sign_in(request: Request, response: Response, user: User) -> None:
     """Begin a session, with a name that nobody has seen before."""
     cookie, now = secrets.token_urlsafe(32), time.time()
-    login = Login(user.id, now if user.signed_in is None else user.signed_in)
+    login = Login(user.id, now if user.signed_in is None else user.signed_in, _proved(user))
     await relay_of(request).store.logins.sign_in(digest(cookie), login, now + SESSION_S, now)
     put(request, response, SESSION, cookie)
+
+
+def _proved(user: User) -> str | None:
+    """The identity that signed in last, where their provider tells of several."""
+    return max(user.proofs, key=user.proofs.__getitem__) if user.proofs else None
 
 
 async def sign_out(request: Request, response: Response) -> None:
@@ -93,8 +98,7 @@ def put(request: Request, response: Response, name: str, value: str) -> None:
         max_age=SESSION_S,
         httponly=True,
         samesite="lax",
-        # A proxy's word can only make the cookie stricter.
-        secure="https" in (request.url.scheme, request.headers.get("x-forwarded-proto")),
+        secure=is_https(request),
     )
 
 

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from mep_cloud import passwords
+from mep_cloud.attempts import origin
 from mep_cloud.errors import IdentityTaken, NoAnswer
 from mep_cloud.relay import Relay
 from mep_cloud.rest.bodies import relay_of
@@ -121,7 +122,7 @@ def _domain(relay: Relay) -> str:
 def may_sign_in(request: Request) -> bool:
     """Count a try of this address."""
     address = request.client.host if request.client else ""
-    return relay_of(request).attempts.sign_ins.allow(address, time.time())
+    return relay_of(request).attempts.sign_ins.allow(origin(address), time.time())
 
 
 def _may_try(request: Request, username: str) -> bool:

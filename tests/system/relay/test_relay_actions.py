@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from typing import Any
 
+import pytest
 from mep_cloud.store import Store
 from mep_cloud.store.records import Ending
 from relay_driver import BOUND_S, FakeEndpoint, FakeManager, kept
@@ -90,6 +91,18 @@ async def a_flow_runs_functions(running: Any) -> None:
     assert running.admin("GET", f"{path}/status").status_code == 404
     assert running.alice.ok("POST", f"{path}/release")["status"] == "SUCCEEDED"
     assert running.alice("GET", f"{path}/status").status_code == 404
+
+
+@pytest.mark.parametrize("field", ["monitor_by", "manage_by"])
+def test_who_is_named_by_an_action_is_named_shortly(running: Any, field: str) -> None:
+    endpoint_id, function = running.admin.endpoint()["endpoint_id"], running.alice.function()
+    for length, status in ((256, 202), (257, 400)):
+        request = {
+            "request_id": f"{field} {length}",
+            "body": {"endpoint": endpoint_id, "function": function},
+            field: ["x" * length],
+        }
+        assert running.alice("POST", "/actions/run", json=request).status_code == status
 
 
 def test_what_the_provider_says_of_itself(running: Any) -> None:

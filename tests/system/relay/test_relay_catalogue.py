@@ -195,6 +195,35 @@ async def a_task_tells_when_it_took_each_step(running: Any) -> None:
     assert running.bob("GET", f"/v3/tasks/{task_id}").status_code == 404
 
 
+FUNCTION = {"function_name": "f", "function_code": "x"}
+ENDPOINT = {"endpoint_name": "x"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v3/functions", FUNCTION | {"function_name": "n" * 1024}, 200),
+        ("/v3/functions", FUNCTION | {"function_name": "n" * 1025}, 422),
+        ("/v3/functions", FUNCTION | {"description": "d" * 65536}, 200),
+        ("/v3/functions", FUNCTION | {"description": "d" * 65537}, 422),
+        ("/v3/endpoints", {"endpoint_name": "\x1b[2Jx"}, 422),
+        ("/v3/endpoints", ENDPOINT | {"display_name": "n" * 256}, 200),
+        ("/v3/endpoints", ENDPOINT | {"display_name": "n" * 257}, 422),
+        ("/v3/endpoints", ENDPOINT | {"display_name": "a\nb"}, 422),
+        ("/v3/endpoints", ENDPOINT | {"metadata": {"endpoint_config": "c" * 4_190_000}}, 200),
+        ("/v3/endpoints", ENDPOINT | {"metadata": {"endpoint_config": "c" * 4_200_000}}, 413),
+    ],
+    ids=range(10),
+)
+def test_what_others_are_shown_is_bounded(
+    running: Any, path: str, body: dict[str, Any], status: int
+) -> None:
+    answer = running.alice("POST", path, json=body)
+    assert answer.status_code == status
+    if status == 422:
+        assert "characters" in answer.json()["message"]
+
+
 def test_a_task_whose_result_was_dropped_is_told_of_as_such(own_relay: Any) -> None:
     running = own_relay()
     endpoint = running.admin.endpoint()["endpoint_id"]

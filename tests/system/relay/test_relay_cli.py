@@ -40,6 +40,8 @@ def test_verbs_explain_what_is_wrong(running: Any, tmp_path: Path) -> None:
     data = running.relay.data
     for words, hint in (
         (("user", "add", "alice@example.org", "--data", data), "already"),
+        (("user", "add", "Alice@Example.org", "--data", data), "already, and sites"),
+        (("user", "add", "al\udcffice", "--data", data), "printable"),
         (("user", "add", "@", "--data", data), "NAME@DOMAIN"),
         (("user", "add", "a b", "--data", data), "blanks"),
         (("user", "add", "a\nb", "--data", data), "printable"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -101,7 +102,27 @@ def test_nobody_is_somebody_else_by_linking(globus: Any, auth: GlobusAuth) -> No
     assert status(globus, auth.token(identity("mallory"), forged | {"sub": group})) == 401
     named = identity("mallory") | {"username": alice["preferred_username"]}
     assert status(globus, auth.token(named)) == 401
+    # Sites map by the names of linked identities too.
+    other = identity("alias") | {"username": alice["preferred_username"].upper()}
+    assert status(globus, auth.token(identity("mallory"), other)) == 401
     assert status(globus, auth.token(identity("mallory"))) == 200
+    assert status(globus, auth.token(identity("alias"))) == 200
+    assert status(globus, auth.token(identity("mallory"), identity("alias"))) == 200
+
+
+def test_flows_name_linked_identities(globus: Any, auth: GlobusAuth) -> None:
+    body = {"endpoint": globus.admin.endpoint()["endpoint_id"], "function": globus.alice.function()}
+    watched, other = identity("flo", GLOBUS_ID), identity("flo")
+    request = {
+        "request_id": "linked",
+        "body": body,
+        "monitor_by": [f"urn:globus:auth:identity:{other['sub']}"],
+    }
+    made = globus.alice("POST", "/actions/run", json=request).json()["action_id"]
+    for who, expected in ((auth.token(watched, other), 200), (auth.token(watched), 404)):
+        with holder(globus.url, who) as api:
+            assert api("GET", f"/actions/{made}/status").status_code == expected
+            assert api("POST", f"/actions/{made}/cancel").status_code == 404
 
 
 def test_policies_look_at_linked_identities(globus: Any, auth: GlobusAuth) -> None:
@@ -152,3 +173,26 @@ def test_no_token_and_no_secret_is_in_the_log(globus: Any, auth: GlobusAuth) -> 
     log = globus.relay.log.read_text()
     for secret in (token, *auth.tokens, f"{auth.CLIENT}:{auth.SECRET}"):
         assert secret not in log
+
+
+def test_a_sign_in_proves_the_identity_that_was_used(globus: Any, auth: GlobusAuth) -> None:
+    """The account's first identity speaks, though it may be another one that signed in."""
+    auth.person, used = identity("first"), identity("first", GLOBUS_ID)
+    auth.linked = (used,)
+    proofs = {used["sub"]: {"auth_time": int(time.time())}}
+    auth.claims = {"session_info": {"session_id": "s", "authentications": proofs}}
+    browser, begun = Browser(globus.url), begin(globus)
+    page = browser.get(f"/login/globus?user_code={begun['user_code']}")
+    browser.post("/device", page.text, user_code=begun["user_code"], answer="approve")
+    tokens = ask(globus, begun).json()
+    form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+    renewed = oauth(globus, "token", **form).json()
+    for token in (tokens["access_token"], renewed["access_token"]):
+        with holder(globus.url, token) as person:
+            assert person.ok("GET", "/v3/whoami")["sub"] == auth.person["sub"]
+            for provider, answer in ((UNIVERSITY, REFUSED), (GLOBUS_ID, (200, ""))):
+                made = policy(globus, "--provider", provider, "--session-s", 600)
+                endpoint = globus.admin.endpoint(authentication_policy=made)["endpoint_id"]
+                assert submits(person, endpoint) == answer
+    auth.linked, auth.claims = (), {}
+    browser.session.close()

@@ -1,9 +1,12 @@
 """Groups over REST: what is shared with them, and who may change them."""
 
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from relay_driver import Api, relay_cli, run_cli
+import requests
+from relay_driver import BOUND_S, Api, relay_cli, run_cli
 
 
 def refusal(response: Any) -> tuple[int, str]:
@@ -132,9 +135,50 @@ def test_named_admins(running: Any) -> None:
     endpoint = running.admin.endpoint(admins=[bob])["endpoint_id"]
     listed = running.bob.ok("GET", "/v2/endpoints", params={"role": "any"})
     assert endpoint in [each["uuid"] for each in listed]
+    # The answer to a registration holds the grant key, whatever is registered.
+    for wanted in (True, False):
+        body = {"endpoint_name": "x", "multi_user": wanted}
+        refused = running.bob("PUT", f"/v3/endpoints/{endpoint}", json=body)
+        assert refusal(refused) == (403, "ADMIN_REQUIRED")
     running.bob.ok("DELETE", f"/v2/endpoints/{endpoint}")
     body = {"endpoint_name": "x", "admins": ["bob"]}
     assert running.alice("POST", "/v3/endpoints", json=body).status_code == 400
+
+
+def test_an_approved_id_that_is_registered_twice_at_once(running: Any) -> None:
+    endpoint = str(uuid.uuid4())
+    relay_cli("endpoint", "approve", endpoint, "alice@example.org", "--data", running.relay.data)
+
+    def register(_: int) -> int:
+        with requests.Session() as session:
+            headers = {"Authorization": f"Bearer {running.alice.token}"}
+            where = f"{running.url}/v3/endpoints/{endpoint}"
+            body = {"endpoint_name": "x"}
+            return session.put(where, json=body, headers=headers, timeout=BOUND_S).status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        statuses = set(threads.map(register, range(8)))
+    assert statuses <= {200, 409}
+    assert 200 in statuses
+    running.alice.ok("PUT", f"/v3/endpoints/{endpoint}", json={"endpoint_name": "x"})
+
+
+def test_a_single_user_endpoint_is_shown_to_nobody_else(running: Any) -> None:
+    def found() -> list[str]:
+        listed = running.bob.ok("GET", "/v2/endpoints", params={"role": "any"})
+        return [each["uuid"] for each in listed]
+
+    own = running.alice.endpoint(multi_user=False, visible_to=[id_of(running.bob)])["endpoint_id"]
+    assert own not in found()
+    public = running.admin.endpoint(public=True)["endpoint_id"]
+    relay_cli("endpoint", "publish", public, "--data", running.relay.data)
+    assert public in found()
+    body = {"endpoint_name": "x", "multi_user": False, "public": True}
+    running.admin.ok("PUT", f"/v3/endpoints/{public}", json=body)
+    assert public not in found()
+    # The operator's word was for what it was then.
+    running.admin.ok("PUT", f"/v3/endpoints/{public}", json=body | MULTI)
+    assert public not in found()
 
 
 def test_a_function_bound_to_an_endpoint_runs_there_alone(running: Any) -> None:

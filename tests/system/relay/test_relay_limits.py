@@ -3,11 +3,13 @@
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from relay_driver import RelayProcess, make_people, relay_cli
+import requests
+from relay_driver import BOUND_S, RelayProcess, make_people, relay_cli
 
 TIGHT = """
 [limits]
@@ -82,6 +84,21 @@ def test_an_endpoint_s_queue_is_bounded(tight: Any) -> None:
     assert refused(response) == (429, "QUEUE_FULL")
     assert int(response.headers["Retry-After"]) > 0
     tight.alice.submit(other, function, ["x"])
+
+
+def test_batches_that_come_at_once_share_the_room(tight: Any) -> None:
+    endpoint = tight.admin.endpoint()["endpoint_id"]
+    body = {"tasks": {tight.alice.function(): ["x"] * 5}}
+
+    def submit(_: int) -> int:
+        with requests.Session() as session:
+            headers = {"Authorization": f"Bearer {tight.alice.token}"}
+            where = f"{tight.url}/v3/endpoints/{endpoint}/submit"
+            return session.post(where, json=body, headers=headers, timeout=BOUND_S).status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        statuses = sorted(threads.map(submit, range(8)))
+    assert statuses == [200] + [429] * 7
 
 
 def test_a_user_is_slowed_down_and_told_for_how_long(tmp_path: Path) -> None:

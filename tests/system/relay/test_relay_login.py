@@ -5,13 +5,14 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.cookies import SimpleCookie
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from relay_driver import BOUND_S, Api, FakeSdk, kept, relay_cli, run_cli
+from relay_driver import BOUND_S, Api, FakeSdk, RelayProcess, kept, relay_cli, run_cli
 
 from mep.link import LinkRefused
 
@@ -340,6 +341,57 @@ def test_what_is_malformed(running: Any, path: str, form: dict[str, str], error:
     answer = oauth(running, path, **form)
     assert answer.status_code == 400
     assert answer.json()["error"] == error
+
+
+@pytest.mark.parametrize("path", ["token", "token/revoke", "device_authorization"])
+def test_what_anybody_may_send_is_small(running: Any, path: str) -> None:
+    answer = oauth(running, path, client_id="mep", filler="x" * 64 * 1024)
+    assert answer.status_code == 413
+    assert "at once." in answer.json()["message"]
+
+
+def test_a_terminal_is_sent_to_the_address_that_browsers_know(running: Any) -> None:
+    """Behind a proxy that ends TLS."""
+    answer = requests.post(
+        f"{running.url}/v2/oauth2/device_authorization",
+        data={"client_id": "mep"},
+        headers={"Host": "relay.example.org", "X-Forwarded-Proto": "https"},
+        timeout=BOUND_S,
+    )
+    assert answer.json()["verification_uri"] == "https://relay.example.org/device"
+
+
+def test_who_begins_too_many_logins_is_told_when_to_try_again(
+    own_relay: Callable[[], Any],
+) -> None:
+    people = own_relay()
+    # Nobody who says so is a proxy.
+    answers = [begin_for(people, f"192.0.2.{number}") for number in range(31)]
+    assert [each.status_code for each in answers] == [200] * 30 + [429]
+    assert int(answers[-1].headers["Retry-After"]) == 60
+
+
+def begin_for(running: Any, address: str) -> requests.Response:
+    """As a proxy that says for whom it asks."""
+    return requests.post(
+        f"{running.url}/v2/oauth2/device_authorization",
+        data={"client_id": "mep"},
+        headers={"X-Forwarded-For": f"203.0.113.9, {address}", "X-Forwarded-Proto": "https"},
+        timeout=BOUND_S,
+    )
+
+
+def test_people_behind_a_known_proxy_are_told_apart(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    relay_cli("init", data)
+    (data / "relay.toml").write_text('[identity]\nproxies = ["127.0.0.0/8"]\n')
+    relay = RelayProcess(data)
+    try:
+        answers = [begin_for(relay, "192.0.2.1").status_code for _ in range(31)]
+        assert answers == [200] * 30 + [429]
+        assert begin_for(relay, "192.0.2.2").status_code == 200
+    finally:
+        assert relay.stop() == 0
 
 
 def test_two_at_once_get_one_login(running: Any, browser: Browser, dora: str) -> None:

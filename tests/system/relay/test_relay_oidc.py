@@ -259,6 +259,10 @@ def test_a_terminal_logs_in_by_the_issuer(two: Two, browser: Browser) -> None:
     two.university.claims |= {"sub": "dan", "preferred_username": "dan"}
     two.university.told_later = {"groups": ["hpc"]}
     begun = begin(two.running)
+    headers = {"Host": "elsewhere.example.org"}
+    where = f"{two.running.url}/v2/oauth2/device_authorization"
+    other = requests.post(where, {"client_id": "mep"}, headers=headers, timeout=BOUND_S).json()
+    assert other["verification_uri"] == f"{two.running.url}/device"
     page = sign_in(two, browser, begun["user_code"])
     assert page.url.startswith(f"{two.running.url}/device?user_code=")
     assert "dan@example.org" in page.text

@@ -177,7 +177,7 @@ def test_a_service_that_would_fall_back_to_other_is_refused(stacks: Stacks) -> N
 
 def child(service: str, name: str, password: str, account: pwd.struct_passwd) -> int:
     """What the process that asks says, run by an account without privileges."""
-    question = {"service": service, "name": name, "password": password}
+    question = {"service": service, "name": name, "password": password, "min_uid": 1000}
     done = subprocess.run(
         [sys.executable, "-I", "-m", pam_child.__name__],
         input=json.dumps(question) + "\n",
@@ -203,6 +203,7 @@ def test_what_an_unprivileged_relay_can_use(
     )
     assert child(service, "paula", SECRET, relay) == pam_child.GOOD
     assert child(service, "paula", "wrong", relay) == pam_child.WRONG
+    assert child(service, "daemon", SECRET, relay) == pam_child.WRONG
     login = f"{person.pw_name}:{SECRET}"
     subprocess.run(["chpasswd"], input=login, text=True, check=True)
     unix = stacks.write("auth required pam_unix.so nodelay", "account required pam_permit.so")

@@ -95,6 +95,16 @@ def test_bad_submits(running: Any, things: dict[str, str], body: bytes, status: 
     assert refusal(response)[0] == status
 
 
+def test_what_each_task_carries_is_small(running: Any, things: dict[str, str]) -> None:
+    path = f"/v3/endpoints/{things['multi']}/submit"
+    for size, status in ((16_000, 200), (17_000, 413)):
+        wanted = {"launcher_options": "x" * size}
+        body = {"tasks": {things["function"]: ["x"]}, "resource_specification": wanted}
+        response = running.alice("POST", path, json=body)
+        assert response.status_code == status
+    assert "resource_specification" in response.json()["message"]
+
+
 POSTS = ["/v3/functions", "/v3/endpoints", "/v2/batch_status", "/v3/tasks/cancel"]
 
 

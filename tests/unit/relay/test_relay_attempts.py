@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from mep_cloud import passwords
-from mep_cloud.attempts import Attempts
+from mep_cloud.attempts import Attempts, origin
 
 
 def test_so_many_in_a_period() -> None:
@@ -45,3 +45,19 @@ def test_passwords() -> None:
 @pytest.mark.parametrize("text", ["", "\ud800"])
 def test_any_text_can_be_tried(text: str) -> None:
     assert not passwords.fits(text, passwords.hashed("something else"))
+
+
+@pytest.mark.parametrize(
+    ("address", "counts_for"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("testclient", "testclient"),
+        ("", ""),
+    ],
+)
+def test_one_ipv6_host_has_one_count(address: str, counts_for: str) -> None:
+    assert origin(address) == counts_for

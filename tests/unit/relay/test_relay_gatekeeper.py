@@ -167,6 +167,8 @@ def test_nobody_is_known_by_somebody_else_s_name_or_id(where: Where) -> None:
         taken: Sequence[Person] = (
             person("globus"),  # the name of the university's
             person("globus", own.username),
+            person("globus", own.username.upper()),
+            person("university", "Eve@example.org"),  # whom the same provider tells apart
             linked(own.id),
             linked(university.id),
             linked("wheel"),

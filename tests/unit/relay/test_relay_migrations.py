@@ -107,6 +107,24 @@ def test_a_database_from_before_migrations_is_taken_over(new_where: NewWhere) ->
     assert picture(old) == picture(new)
 
 
+def test_user_names_of_an_older_database_are_compared_too(new_where: NewWhere) -> None:
+    where = new_where()
+    engine = engine_of(where)
+    with engine.begin() as connection:
+        migrate.upgrade(connection, to="more_indexes")
+        connection.execute(
+            text(
+                "INSERT INTO users (id, username, name, email, organization, is_admin, created) "
+                "VALUES ('1', 'Alice@example.org', '', '', '', false, 1), "
+                "('2', 'alice@example.org', '', '', '', false, 1)"
+            )
+        )
+        migrate.upgrade(connection)
+        rows = connection.execute(text("SELECT name_key FROM users")).all()
+    engine.dispose()
+    assert [row.name_key for row in rows] == ["alice@example.org"] * 2
+
+
 def test_a_newer_database_is_refused(new_where: NewWhere) -> None:
     where = new_where()
     Database(where).create()

@@ -100,6 +100,7 @@ def started(tmp_path: Path, tables: dict[str, dict[str, Any]]) -> Providers:
         ),
         ({"globus": {"client_id": "x"}}, "globus.secret"),
         ({"identity": {"ca_file": "/nowhere.pem"}}, "ca_file"),
+        ({"identity": {"proxies": ["proxy.example.org"]}}, "IPv4 or IPv6 network"),
         ({"pam": {"service": "mep-none", "domain": "site.example"}}, "fall back to its service"),
         ({"pam": {"service": "../login", "domain": "site.example"}}, "name of a file"),
         ({"pam": {"service": "login"}}, "no domain"),

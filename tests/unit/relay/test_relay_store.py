@@ -376,6 +376,16 @@ def test_usernames_are_unique(where: Where) -> None:
     async def work(store: Store) -> None:
         with pytest.raises(StoreError, match="already"):
             await store.users.add(User("other", ALICE.username, "", "", "", True, 1.0))
+        for like in (ALICE.username.upper(), "\uff41" + ALICE.username[1:]):
+            with pytest.raises(StoreError, match=f"{ALICE.username} already, and sites"):
+                await store.users.add(User("other", like, "", "", "", True, 1.0))
+        other = User("other", "bob@x", "", "", "", False, 1.0)
+        await store.users.add(other)
+        with pytest.raises(StoreError, match="already, and sites"):
+            await store.users.rename(other.id, ALICE.username.title())
+        await store.users.rename(other.id, "Bob@x")
+        await store.users.rename(other.id, "robert@x")
+        await store.users.add(User("another", "bob@X", "", "", "", False, 1.0))
         assert await store.users.by_username(ALICE.username) == ALICE
         assert await store.users.by_username("nobody") is None
         assert await store.users.client(ALICE.id) is None

@@ -79,6 +79,7 @@ def test_plain_http_is_for_this_machine_and_only_if_allowed() -> None:
         "::1",
         "fe80::1%eth0",
         "fd00::1",
+        "fec0::1",
         "ff02::1",
         "::ffff:10.0.0.1",
         "::ffff:127.0.0.1",

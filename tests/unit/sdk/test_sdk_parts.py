@@ -7,13 +7,14 @@ import uuid
 import pytest
 from mep_sdk import errors
 from mep_sdk.backlog import Backlog, Call, Destination
+from mep_sdk.bounds import Bounds, Sizes
 from mep_sdk.functions import Functions, Known
 from mep_sdk.future import ComputeFuture
 from mep_sdk.ledger import REMEMBERED, Ledger
 from mep_sdk.outcome import exception_of
 from mep_sdk.transport import retry_wait
 
-from mep.wire import codes
+from mep.wire import codes, limits
 from mep.wire.tasks import Result
 
 
@@ -90,7 +91,7 @@ def call(destination: Destination = HERE, size: int = 1) -> Call:
 
 class TestBacklog:
     def test_destinations_take_turns(self) -> None:
-        backlog = Backlog(2)
+        backlog = Backlog(2, Bounds())
         calls = [call(HERE), call(THERE), call(HERE), call(HERE)]
         for each in calls:
             backlog.add(each)
@@ -102,7 +103,7 @@ class TestBacklog:
         assert not backlog
 
     def test_a_batch_is_bounded_in_bytes_and_a_large_call_travels_alone(self) -> None:
-        backlog = Backlog(10, most_bytes=10)
+        backlog = Backlog(10, Bounds(size=10))
         sizes = [4, 4, 4, 30, 2]
         for size in sizes:
             backlog.add(call(size=size))
@@ -112,12 +113,44 @@ class TestBacklog:
         assert batches == [[4, 4], [4], [30], [2]]
 
     def test_cancelled_calls_are_left_out(self) -> None:
-        backlog = Backlog(10)
+        backlog = Backlog(10, Bounds())
         first, second = call(), call()
         backlog.add(first)
         backlog.add(second)
         first.future.cancel()
         assert backlog.take() == [second]
+
+    def test_a_batch_that_was_too_much_comes_back_in_parts_and_in_order(self) -> None:
+        bounds = Bounds()
+        backlog = Backlog(10, bounds)
+        calls = [call() for _ in range(5)]
+        for each in calls[:4]:
+            backlog.add(each)
+        taken = backlog.take()
+        backlog.add(calls[4])
+        bounds.learn(Sizes(submit_tasks=3))
+        backlog.put_back(taken)
+        assert [backlog.take(), backlog.take()] == [calls[:3], calls[3:]]
+        assert not backlog
+
+
+class TestBounds:
+    def test_a_relay_that_takes_more_changes_nothing(self) -> None:
+        bounds = Bounds()
+        bounds.learn(Sizes(submit_tasks=100_000, request=1 << 30, payload=limits.BLOB))
+        assert bounds == Bounds()
+
+    def test_a_queue_that_is_shorter_than_a_request_bounds_it(self) -> None:
+        bounds = Bounds()
+        bounds.learn(Sizes(submit_tasks=50, queue_depth=20))
+        assert (bounds.fit([1] * 20), bounds.fit([1] * 21)) == (True, False)
+
+    def test_bytes(self) -> None:
+        bounds = Bounds()
+        bounds.learn(Sizes(request=2000, payload=1500))
+        assert bounds.fit([500, 500])
+        assert not bounds.fit([500, 501])
+        assert bounds.fit([1500])  # one alone cannot be made less
 
 
 class TestErrors:
