@@ -122,8 +122,8 @@ class Sender:
             self._look.clear()
             try:
                 await self._refresh()
-            except StoreError:
-                log.exception("webhooks could not be read")
+            except StoreError as error:
+                log.warning("webhooks could not be read: %s", error)
 
     async def _refresh(self) -> None:
         # One that came while all were read may be missing among them: its news would be lost.

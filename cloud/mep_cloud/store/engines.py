@@ -36,6 +36,7 @@ def sqlite_engine(path: Path, *, writable: bool, pool_size: int) -> Engine:
         URL.create("sqlite", database=str(path)),
         connect_args={"timeout": BUSY_S, "check_same_thread": False},
         pool_size=pool_size,
+        hide_parameters=True,  # payloads and hashes of secrets, which errors would show
     )
     begin = "BEGIN IMMEDIATE" if writable else "BEGIN"
 
@@ -81,6 +82,7 @@ def postgresql_engine(url: URL, *, writable: bool, pool_size: int) -> Engine:
         connect_args={"connect_timeout": _CONNECT_S, "application_name": "mep-relay"},
         pool_size=pool_size,
         pool_pre_ping=not writable,
+        hide_parameters=True,
         isolation_level="READ COMMITTED" if writable else "REPEATABLE READ",
     )
 
@@ -121,6 +123,17 @@ async def notifications(url: URL, channel: str) -> "AsyncConnection":
     )
     await connection.execute(f"LISTEN {channel}")
     return connection
+
+
+def write_something(connection: Connection) -> None:
+    """Have the next commit reach the disk. No row is changed, and none is locked."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("DELETE FROM settings WHERE false"))  # refused if it is read-only
+        connection.execute(text("SELECT pg_current_xact_id()"))  # the commit is a record now
+    else:
+        # A number that SQLite keeps for its user, who has no other use for it here.
+        number = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+        connection.exec_driver_sql(f"PRAGMA user_version = {(number + 1) % 1_000_000}")
 
 
 def lock_migrations(connection: Connection) -> None:
