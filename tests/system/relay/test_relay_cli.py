@@ -36,6 +36,7 @@ def test_what_the_file_system_refuses_is_said_in_a_sentence(tmp_path: Path) -> N
     data = tmp_path / "data"
     relay_cli("init", data)
     (data / "metrics.token.new").mkdir()
+    (data / "relay.toml").write_text('[hooks]\nca_file = "/nonexistent.pem"\n')
     before = sorted(tmp_path.rglob("*"))
     for words in (
         ("init", file),
@@ -43,6 +44,7 @@ def test_what_the_file_system_refuses_is_said_in_a_sentence(tmp_path: Path) -> N
         ("serve", "--data", file / "below"),
         ("user", "list", "--data", tmp_path / ("x" * 300)),
         ("metrics-token", "--data", data),
+        ("serve", "--data", data),
     ):
         done = run_cli(*words)
         assert done.returncode == 1, done.stderr
