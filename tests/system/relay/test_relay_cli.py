@@ -75,6 +75,14 @@ def test_a_database_that_cannot_be_written_is_said_in_a_sentence(tmp_path: Path)
     relay_cli("user", "add", "carol", "--data", data)
 
 
+def test_an_empty_database_is_not_taken_for_a_relay(tmp_path: Path) -> None:
+    relay_cli("init", tmp_path / "data")
+    (tmp_path / "data" / "relay.sqlite3").write_bytes(b"")
+    done = run_cli("serve", "--port", "0", "--data", tmp_path / "data")
+    assert done.returncode == 1
+    assert "Restore a backup" in done.stderr
+
+
 @pytest.mark.parametrize("domain", ["a b", "HPC.example", "", "user@hpc.example"])
 def test_init_refuses_a_domain_that_no_user_name_can_have(tmp_path: Path, domain: str) -> None:
     refused = run_cli("init", tmp_path / "data", "--domain", domain)
