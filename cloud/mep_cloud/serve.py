@@ -121,7 +121,15 @@ async def serve(directory: Path, listen: Listen, announce: Callable[[str], None]
 
 
 class WebSockets(WebSocketsSansIOProtocol):
-    """uvicorn's, whose shutdown fails where the other side is closing at the same moment."""
+    """uvicorn's, whose shutdown fails where the other side is closing at the same moment, and which
+    takes a refused handshake for one that was forgotten.
+    """
+
+    async def send(self, message: Any) -> None:
+        """Send what the application says."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            self.handshake_complete = True
 
     def shutdown(self) -> None:
         """Say that the connection ends, and end it."""

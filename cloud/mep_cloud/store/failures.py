@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from mep_cloud.errors import StoreFails
 
@@ -63,7 +63,7 @@ class Failures:
         return failure
 
 
-def reason(error: SQLAlchemyError) -> str:
+def reason(error: Exception) -> str:
     """What the driver says, in one line."""
     told = str(error.orig if isinstance(error, DBAPIError) else error)
     return "; ".join(line.strip() for line in told.splitlines() if line.strip())

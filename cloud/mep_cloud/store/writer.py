@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from mep_cloud.errors import StoreError
-from mep_cloud.store.failures import Failures
+from mep_cloud.store.failures import Failures, reason
 
 T = TypeVar("T")
 
@@ -114,7 +114,7 @@ class Writer:
 
     def _break(self, error: DBAPIError) -> None:
         with self._wake:
-            self._broken = f"the connection to the database was lost: {error.orig}"
+            self._broken = f"the connection to the database was lost: {reason(error)}"
         self._loop.call_soon_threadsafe(self._lost, self._broken)
 
 

@@ -22,8 +22,10 @@ from relay_driver import (
     relay_cli,
     run_cli,
 )
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
-from mep.wire import to_endpoint, to_sdk
+from mep.wire import to_endpoint, to_manager, to_sdk
 
 
 def figures(response: Any) -> dict[tuple[str, str], float]:
@@ -114,6 +116,17 @@ def test_logs_are_json_lines_without_secrets(metered: Any) -> None:
     assert any("signed" in each["message"] for each in records)
     assert "SECRETPAYLOAD" not in text
     assert people.alice.token not in text
+
+
+def test_links_that_are_refused_are_no_errors_of_the_relay(metered: Any) -> None:
+    people, _ = metered
+    for path in (to_sdk.PATH, to_manager.PATH, to_endpoint.PATH):
+        with pytest.raises(InvalidStatus) as refused:
+            connect("ws" + people.url.removeprefix("http") + path)
+        assert refused.value.response.status_code == 401
+    assert people.relay.stop() == 0
+    records = [json.loads(line) for line in people.relay.log.read_text().splitlines()]
+    assert [each["message"] for each in records if each["level"] == "error"] == []
 
 
 def test_health_and_readiness(running: Any) -> None:
