@@ -20,6 +20,15 @@ READER_KIB: Final = 4 * 1024
 that the relay takes. Rows lie in the order of time, so that a burst of tasks needs few of them.
 """
 _CONNECT_S: Final = 10
+_GONE: Final = {
+    "keepalives_idle": 6,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""For libpq: a server whose machine or network is gone counts as lost after 15 seconds, whether it
+was waited for or sent to. The kernel alone would take a quarter of an hour.
+"""
 _MIGRATING: Final = 0x6D65702D
 """Key of the advisory lock under which one process migrates."""
 SERVING: Final = 0x6D657073
@@ -79,7 +88,7 @@ def postgresql_engine(url: URL, *, writable: bool, pool_size: int) -> Engine:
 
     engine = create_engine(
         url,
-        connect_args={"connect_timeout": _CONNECT_S, "application_name": "mep-relay"},
+        connect_args=_arguments(url),
         pool_size=pool_size,
         pool_pre_ping=not writable,
         hide_parameters=True,
@@ -112,17 +121,19 @@ async def notifications(url: URL, channel: str) -> "AsyncConnection":
 
     dialect = create_engine(url).dialect
     _, arguments = dialect.create_connect_args(url)
+    arguments = {**arguments, **_arguments(url)}
     connection = await psycopg.AsyncConnection.connect(
         **arguments,
         autocommit=True,
-        connect_timeout=_CONNECT_S,
-        application_name="mep-relay",
-        keepalives_idle=6,
-        keepalives_interval=3,
-        keepalives_count=3,
     )
     await connection.execute(f"LISTEN {channel}")
     return connection
+
+
+def _arguments(url: URL) -> dict[str, Any]:
+    """Of every connection; what the URL says itself goes before."""
+    own = {"connect_timeout": _CONNECT_S, "application_name": "mep-relay", **_GONE}
+    return {name: value for name, value in own.items() if name not in url.query}
 
 
 def write_something(connection: Connection) -> None:

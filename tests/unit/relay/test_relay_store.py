@@ -254,6 +254,26 @@ def test_a_failure_is_logged_once_in_a_while(caplog: pytest.LogCaptureFixture) -
     assert not failures.recent
 
 
+def test_a_server_that_is_gone_is_noticed_from_each_connection(
+    new_postgresql: Callable[[], URL],
+) -> None:
+    def timeouts(parameters: dict[str, str]) -> tuple[str, ...]:
+        return parameters["tcp_user_timeout"], parameters["keepalives_idle"]
+
+    def own(connection: Connection) -> tuple[str, ...]:
+        return timeouts(connection.connection.driver_connection.info.get_parameters())
+
+    async def work(store: Store) -> None:
+        assert await store._database.write(own) == await store._database.read(own) == wanted
+        async with await store.notifications() as told:
+            assert timeouts(told.info.get_parameters()) == wanted
+
+    url, wanted = new_postgresql(), ("15000", "6")
+    run(url, work)
+    wanted = ("7000", "6")  # what the URL says goes before
+    run(url.update_query_dict({"tcp_user_timeout": "7000"}), work)
+
+
 def test_a_file_that_is_missing(tmp_path: Path) -> None:
     store = Store(tmp_path / "nothing")
     for act in (store.missing, store.migrate):
