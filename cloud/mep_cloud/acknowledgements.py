@@ -7,6 +7,7 @@ import asyncio
 import logging
 from typing import Final
 
+from mep_cloud.errors import StoreError
 from mep_cloud.store.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -47,5 +48,7 @@ class Acknowledgements:
     async def _write(self, received: list[tuple[str, str]]) -> None:
         try:
             await self._tasks.acknowledge(received)
+        except StoreError as error:
+            log.warning("%d acknowledgements could not be stored: %s", len(received), error)
         except Exception:
             log.exception("%d acknowledgements could not be stored", len(received))

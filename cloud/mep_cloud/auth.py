@@ -235,13 +235,14 @@ async def provider_of(store: Store) -> Provider:
     """The identity provider that a relay was set up to be.
 
     Raises:
-        HomeError: its set-up was not finished.
+        HomeError: its set-up was not finished, or this is another database.
     """
     stored = await store.users.settings()
     try:
         return Provider(stored["provider_id"], stored["domain"])
     except KeyError:
         raise HomeError(
-            "The relay's set-up was interrupted. Remove the data directory and run "
-            "`mep-relay init` again."
+            "The database holds no relay: its set-up was interrupted, or it is not the one that it "
+            "was. Restore a backup. If nobody has used this relay yet, remove the data directory "
+            "and run `mep-relay init` again."
         ) from None

@@ -8,6 +8,7 @@
     ├── NoAnswer       an identity provider cannot be asked just now
     ├── HomeError      the data directory cannot be used; the message is for the administrator
     └── StoreError     the database cannot take what was asked, or is closed
+        ├── StoreFails the database itself is in trouble, and may take the same later
         ├── GroupTaken the task group became somebody else's in the meantime
         ├── BlobGone   an upload is not there, or not what it is said to be
         ├── QuotaExceeded a user has too many bytes of uploads and large results
@@ -59,6 +60,10 @@ class StoreError(RelayError):
 
 class EndpointTaken(StoreError):
     """An endpoint of that id was registered a moment ago."""
+
+
+class StoreFails(StoreError):
+    """The database is full, read-only, out of reach or damaged; for whoever runs the relay."""
 
 
 class GroupTaken(StoreError):

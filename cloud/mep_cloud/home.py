@@ -35,16 +35,19 @@ class Home:
         """Make the directory and a new master credential.
 
         Raises:
-            HomeError: something is there already; nothing was touched.
+            HomeError: something is there already, and nothing was touched; or it cannot be made.
         """
-        if self.directory.exists() and any(self.directory.iterdir()):
-            raise HomeError(
-                f"{self.directory} is not empty, so no relay is set up there. "
-                "Name a new directory; an existing relay is used with `mep-relay serve --data`."
-            )
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.directory.chmod(0o700)
-        _write_new(self.directory / _MASTER, secrets.token_hex(MASTER_BYTES) + "\n")
+        try:
+            if self.directory.exists() and any(self.directory.iterdir()):
+                raise HomeError(
+                    f"{self.directory} is not empty, so no relay is set up there. "
+                    "Name a new directory; an existing relay is used with `mep-relay serve --data`."
+                )
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.directory.chmod(0o700)
+            _write_new(self.directory / _MASTER, secrets.token_hex(MASTER_BYTES) + "\n")
+        except OSError as error:
+            raise HomeError(f"No relay can be set up in {self.directory}: {error}.") from error
 
     def use_database(self, url: str, password: str | None) -> None:
         """Have a new relay keep its data in PostgreSQL."""
@@ -78,7 +81,11 @@ class Home:
         Raises:
             HomeError: with the remedy.
         """
-        if not (self.directory / _MASTER).exists():
+        try:
+            there = (self.directory / _MASTER).exists()
+        except OSError as error:
+            raise HomeError(f"{self.directory} cannot be used: {error}.") from error
+        if not there:
             raise HomeError(
                 f"{self.directory} holds no relay. Set one up with `mep-relay init "
                 f"{self.directory}`."
@@ -107,14 +114,19 @@ class Home:
             self._claim = None
 
     def new_metrics_token(self) -> str:
-        """Make the token of ``GET /metrics``, in the place of the one there was."""
+        """Make the token of ``GET /metrics``, in the place of the one there was.
+
+        Raises:
+            HomeError: it cannot be written.
+        """
         token = "mep_metrics_" + secrets.token_urlsafe(32)
         new = self.directory / f"{_METRICS}.new"
-        new.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        with os.fdopen(os.open(new, flags, 0o600), "w") as file:
-            file.write(token + "\n")
-        new.rename(self.directory / _METRICS)
+        try:
+            new.unlink(missing_ok=True)
+            _write_new(new, token + "\n")
+            new.rename(self.directory / _METRICS)
+        except OSError as error:
+            raise HomeError(f"{self.directory / _METRICS} cannot be written: {error}.") from error
         return token
 
     def metrics_token(self) -> str | None:

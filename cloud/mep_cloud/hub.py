@@ -16,8 +16,10 @@ from mep_cloud.auth import Provider, digest
 from mep_cloud.bodies import Bodies
 from mep_cloud.cluster.teller import Teller
 from mep_cloud.delivery import events, instructions
+from mep_cloud.delivery.calls import TRY_AGAIN
 from mep_cloud.delivery.machine import Delivery
 from mep_cloud.delivery.state import Call
+from mep_cloud.errors import StoreError
 from mep_cloud.hooks.sender import Sender
 from mep_cloud.outbox import Outbox
 from mep_cloud.publisher import Publisher
@@ -32,6 +34,8 @@ KEEP_PAYLOAD: Final = 16 * 1024
 KEEP_TASKS: Final = 20_000
 """Above so many unfinished tasks, the arguments of new ones stay on disk."""
 GOODBYE_RETRY_S: Final = 1.0
+STORE_RETRY_S: Final = 3.0
+"""Seconds after which to come back to a relay whose database fails."""
 
 
 class Hub:
@@ -159,6 +163,8 @@ class Hub:
                 outbox.put(to_endpoint.Cancel(task_ids))
             case instructions.SendMayLeave():
                 outbox.put(to_endpoint.MayLeave())
+            case instructions.CloseLink(_, code, reason) if code == TRY_AGAIN:
+                outbox.goodbye(reason, STORE_RETRY_S)
             case instructions.CloseLink(_, code, reason):
                 outbox.close(code, reason)
 
@@ -188,6 +194,10 @@ class Hub:
         notes = self._teller.ended(call.group_id for call, _ in endings)
         try:
             places = await self._store.tasks.end(rows, news, notes)
+        except StoreError as error:
+            log.warning("%d results could not be stored: %s", len(rows), error)
+            self.apply(events.ResultsNotCommitted(task_ids))
+            return
         except Exception:
             log.exception("%d results could not be stored", len(rows))
             self.apply(events.ResultsNotCommitted(task_ids))

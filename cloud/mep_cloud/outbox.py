@@ -10,6 +10,7 @@ from typing import Final
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mep.wire.codec import Message, encode
+from mep_cloud.errors import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,9 @@ class Outbox:
                 pass
         except WebSocketDisconnect:
             return
+        except StoreError as error:
+            log.warning("a link is closed: its next message could not be read: %s", error)
+            await self._close(_Close(SERVICE_RESTART, "The relay's database fails."))
         except Exception:
             log.exception("a link is closed: its next message could not be made")
             await self._close(_Close(INTERNAL_ERROR, "The relay had an internal error."))

@@ -73,5 +73,5 @@ class Presences:
     async def _store(self, endpoint_id: str, presence: Presence) -> None:
         try:
             await self._endpoints.heard(endpoint_id, presence)
-        except StoreError:
-            log.info("the heartbeat of endpoint %s was not stored: the relay closes", endpoint_id)
+        except StoreError as error:
+            log.info("the heartbeat of endpoint %s was not stored: %s", endpoint_id, error)

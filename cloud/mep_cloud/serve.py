@@ -121,7 +121,25 @@ async def serve(directory: Path, listen: Listen, announce: Callable[[str], None]
 
 
 class WebSockets(WebSocketsSansIOProtocol):
-    """uvicorn's, whose shutdown fails where the other side is closing at the same moment."""
+    """uvicorn's, but for three faults.
+
+    Its shutdown fails where the other side is closing at the same moment. It takes a refused
+    handshake for one that was forgotten. And it never ends the connection of a peer that neither
+    answers pings nor reads, since it waits until that has read all that was sent.
+    """
+
+    def keepalive_timeout(self) -> None:
+        """A ping was not answered in time."""
+        blocked = not self.writable.is_set()
+        super().keepalive_timeout()
+        if blocked:
+            self.transport.abort()
+
+    async def send(self, message: Any) -> None:
+        """Send what the application says."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            self.handshake_complete = True
 
     def shutdown(self) -> None:
         """Say that the connection ends, and end it."""

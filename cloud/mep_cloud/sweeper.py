@@ -10,6 +10,7 @@ from typing import Final
 
 from mep_cloud.blobs.keeper import Keeper
 from mep_cloud.delivery import events
+from mep_cloud.errors import StoreError
 from mep_cloud.hub import Hub
 from mep_cloud.settings import Limits
 from mep_cloud.settings.limits import PLAUSIBLE_S
@@ -44,6 +45,8 @@ class Sweeper:
             await asyncio.sleep(SWEEP_S)
             try:
                 await self.sweep()
+            except StoreError as error:
+                log.warning("the sweep could not be finished: %s", error)
             except Exception:
                 log.exception("the sweep could not be finished")
 

@@ -24,7 +24,7 @@ class Directory:
         """Make it if it is not there.
 
         Raises:
-            HomeError: it cannot be made, is another account's, or open to others.
+            HomeError: it cannot be made or written, is another account's, or open to others.
         """
         try:
             self.path.mkdir(mode=0o700, exist_ok=True)
@@ -36,13 +36,28 @@ class Directory:
                 f"The blob directory {self.path} is another account's or open to others, so the "
                 f"relay does not use it. It should be the relay's own; run `chmod 700 {self.path}`."
             )
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise HomeError(f"The blob directory {self.path} cannot be written: is it read-only?")
 
     def file(self, blob_id: str) -> Path:
         """Where the file is. The first digits of an id are the time, the last are random."""
         return self.path / blob_id[-2:] / blob_id
 
+    def holds(self, blob_id: str) -> bool:
+        """Whether the file is there.
+
+        Raises:
+            OSError: that cannot be said, since the directory itself is not there.
+        """
+        self.path.stat()
+        return self.file(blob_id).is_file()
+
     def free_bytes(self) -> int:
-        """What the file system has left for this account."""
+        """What the file system has left for this account.
+
+        Raises:
+            OSError: that cannot be said.
+        """
         figures = os.statvfs(self.path)
         return figures.f_bavail * figures.f_frsize
 

@@ -26,6 +26,9 @@ CHUNK: Final = 1 << 20
 IDLE_S: Final = 60.0
 """Seconds without a byte, after which an upload is given up."""
 
+RETRY_S: Final = 5.0
+"""When to come back to a relay whose files cannot be used."""
+
 
 @dataclass(frozen=True, slots=True)
 class Announced:
@@ -61,7 +64,8 @@ class Keeper:
         """Take an upload; it is on disk then, and kept for a while.
 
         Raises:
-            Refusal: too much, or not what was announced; nothing of it is kept.
+            Refusal: too much, or not what was announced; nothing of it is kept. 503: the directory
+                cannot be used.
         """
         with self._admitted(announced):
             blob = Blob(new_ids(1)[0], announced.size, announced.sha256.hex())
@@ -71,7 +75,7 @@ class Keeper:
                 await self._complete(blob, announced)
             except BaseException:
                 # Also when the client has gone; the sweep comes back to what is not removed now.
-                await asyncio.shield(self._discard([blob.id]))
+                await asyncio.shield(self._give_up(blob.id))
                 raise
             return blob
 
@@ -79,10 +83,14 @@ class Keeper:
         """The file of a blob.
 
         Raises:
-            Refusal: 404, it is gone.
+            Refusal: 404, it is gone; 503, the directory cannot be used.
         """
         path = self._directory.file(blob.id)
-        if not await asyncio.to_thread(path.is_file):
+        try:
+            there = await asyncio.to_thread(self._directory.holds, blob.id)
+        except OSError as error:
+            raise _unusable(error) from error
+        if not there:
             log.error("the file %s is missing", path)
             message = "These bytes are no longer at the relay; ask its administrator."
             raise Refusal(404, codes.BLOB_NOT_FOUND, message)
@@ -98,7 +106,10 @@ class Keeper:
         if self._uploads[announced.owner] >= self._bounds.uploads_per_user:
             message = f"At most {self._bounds.uploads_per_user} uploads of one user at a time."
             raise Refusal(429, codes.TOO_MANY_REQUESTS, message, retry_after_s=1)
-        left = self._directory.free_bytes() - self._expected - announced.size
+        try:
+            left = self._directory.free_bytes() - self._expected - announced.size
+        except OSError as error:
+            raise _unusable(error) from error
         if left < self._bounds.keep_free:
             raise _full()
         self._uploads[announced.owner] += 1
@@ -146,7 +157,7 @@ class Keeper:
                 file.close()
         except OSError as error:
             if error.errno not in FULL:
-                raise
+                raise _unusable(error) from error
             log.warning("no room for a blob of %d bytes: %s", blob.size, error)
             raise _full() from error
         if not hmac.compare_digest(digest, announced.sha256):
@@ -159,10 +170,25 @@ class Keeper:
             message = "It took longer than the relay waits for an upload (orphan_s). Send it again."
             raise Refusal(408, codes.INVALID_REQUEST, message)
 
+    async def _give_up(self, blob_id: str) -> None:
+        try:
+            await self._discard([blob_id])
+        except OSError as error:
+            log.warning("what came of an upload is not removed yet: %s", error)
+
     async def _discard(self, blob_ids: list[str]) -> None:
         for blob_id in blob_ids:
             await asyncio.to_thread(self._directory.remove, blob_id)
         await self._blobs.forget(blob_ids)
+
+
+def _unusable(error: OSError) -> Refusal:
+    log.error("the blob directory cannot be used: %s", error)
+    message = (
+        "The relay's files cannot be used at the moment. Try again in a while; if that lasts, its "
+        "administrator finds the reason in the log."
+    )
+    return Refusal(503, codes.INTERNAL_ERROR, message, retry_after_s=RETRY_S)
 
 
 def _full() -> Refusal:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from mep_cloud.cluster.census import Census, Findings, Row
 from mep_cloud.cluster.notes import AnyNote, decode
 from mep_cloud.errors import StoreError
+from mep_cloud.store.failures import reason
 from mep_cloud.store.processes import BEAT, CENSUS, FENCE, LOCK_CLASS
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class Watch:
                     await self.turn()
                 await self._listen(TURN_S)
         except Error as error:
-            raise StoreError(f"the connection to the other processes was lost: {error}") from error
+            message = f"the connection to the other processes was lost: {reason(error)}"
+            raise StoreError(message) from error
         except TimeoutError as error:
             raise StoreError("the database did not answer for the length of a lease") from error
         finally:

@@ -13,7 +13,7 @@ import msgspec
 
 from mep.wire.tasks import Result
 from mep_cloud.delivery.state import Call
-from mep_cloud.errors import StoreError
+from mep_cloud.errors import HomeError, StoreError
 from mep_cloud.hooks.addresses import AddressRefused, Networks, target
 from mep_cloud.hooks.post import NotDelivered, post
 from mep_cloud.hooks.signature import headers, key_of
@@ -37,7 +37,11 @@ def retry_s(attempts: int) -> float:
 
 
 class Sender:
-    """Knows who is to be told of a task's end, and tells them."""
+    """Knows who is to be told of a task's end, and tells them.
+
+    Raises:
+        HomeError: the CAs of the settings cannot be used.
+    """
 
     def __init__(
         self,
@@ -59,7 +63,11 @@ class Sender:
         self._networks = Networks(settings.allowed_networks, loopback=settings.http_to_loopback)
         self._context = ssl.create_default_context()
         if settings.ca_file:
-            self._context.load_verify_locations(settings.ca_file)
+            try:
+                self._context.load_verify_locations(settings.ca_file)
+            except OSError as error:
+                message = f"ca_file of [hooks], {settings.ca_file}, cannot be used: {error}."
+                raise HomeError(message) from error
         self._slots = asyncio.Semaphore(settings.concurrent)
         self._draining: dict[str, asyncio.Task[None]] = {}
         self._more: set[str] = set()
@@ -122,8 +130,8 @@ class Sender:
             self._look.clear()
             try:
                 await self._refresh()
-            except StoreError:
-                log.exception("webhooks could not be read")
+            except StoreError as error:
+                log.warning("webhooks could not be read: %s", error)
 
     async def _refresh(self) -> None:
         # One that came while all were read may be missing among them: its news would be lost.

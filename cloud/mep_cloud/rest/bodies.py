@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from mep.wire import codes
 from mep.wire.rest import MSGPACK, ErrorBody
-from mep_cloud.errors import Refusal, StoreError
+from mep_cloud.errors import Refusal, StoreError, StoreFails
 from mep_cloud.relay import Relay
 from mep_cloud.store.records import User
 
@@ -25,6 +25,9 @@ T = TypeVar("T")
 JSON: Final = "application/json"
 _DISCARD: Final = 4
 """An oversized body of so many times the limit is read and dropped: the client gets to read why."""
+
+RETRY_S: Final = 2
+"""When to come back to a relay that restarts, or whose database fails."""
 
 _json = msgspec.json.Encoder()
 _msgpack = msgspec.msgpack.Encoder()
@@ -170,10 +173,17 @@ async def on_error(request: Request, _error: Exception) -> Response:
     return refusal_response(500, codes.INTERNAL_ERROR, message)
 
 
-async def on_store_error(_request: Request, _error: Exception) -> Response:
-    """The database is closed: the relay shuts down."""
+async def on_store_error(_request: Request, error: Exception) -> Response:
+    """The database is closed, since the relay shuts down; or it fails, which is in the log."""
     message = "The relay is restarting. Try again in a few seconds."
-    return refusal_response(503, codes.INTERNAL_ERROR, message)
+    if isinstance(error, StoreFails):
+        message = (
+            "The relay's database takes no requests at the moment. Try again in a few seconds; if "
+            "that lasts, its administrator finds the reason in the log."
+        )
+    response = refusal_response(503, codes.INTERNAL_ERROR, message)
+    response.headers["Retry-After"] = str(RETRY_S)
+    return response
 
 
 HANDLERS: Final[dict[Any, Callable[[Request, Exception], Awaitable[Response]]]] = {

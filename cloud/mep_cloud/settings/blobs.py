@@ -1,5 +1,6 @@
 """The table ``[blobs]``: where large arguments and results are, and how much room they get."""
 
+from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
@@ -52,3 +53,8 @@ class Blobs(Section, frozen=True):
             "kept.",
         ),
     ] = DAY_S
+
+    def __post_init__(self) -> None:
+        """It is the same directory, wherever the relay is started."""
+        if self.directory and not Path(self.directory).is_absolute():
+            raise ValueError(f"directory must be an absolute path, not {self.directory!r}")

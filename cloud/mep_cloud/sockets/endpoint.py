@@ -6,7 +6,7 @@ from mep.wire import PROTOCOL, codes, to_endpoint
 from mep.wire.codec import WireError
 from mep_cloud.auth import bearer, digest, not_valid
 from mep_cloud.delivery import events
-from mep_cloud.errors import Refusal
+from mep_cloud.errors import Refusal, StoreError
 from mep_cloud.outbox import Outbox
 from mep_cloud.relay import Relay
 from mep_cloud.sockets.pipe import handed_on
@@ -21,8 +21,8 @@ async def endpoint_link(websocket: WebSocket) -> None:
         speaker = await relay.store.starts.speaker(token)
         if speaker is None:
             raise not_valid()
-    except Refusal as refusal:
-        await deny(websocket, refusal)
+    except (Refusal, StoreError) as error:
+        await deny(websocket, error)
         return
     endpoint_id, user_endpoint_id = speaker
     if await handed_on(websocket, relay, endpoint_id):

@@ -8,7 +8,7 @@ from starlette.websockets import WebSocket
 from mep.wire import PROTOCOL, codes, to_manager
 from mep.wire.codec import WireError
 from mep_cloud.delivery import events
-from mep_cloud.errors import Refusal
+from mep_cloud.errors import Refusal, StoreError
 from mep_cloud.outbox import Outbox
 from mep_cloud.relay import Relay
 from mep_cloud.sockets.pipe import handed_on
@@ -25,8 +25,8 @@ async def manager_link(websocket: WebSocket) -> None:
     try:
         header = websocket.headers.get("authorization")
         endpoint_id = await relay.gatekeeper.link_endpoint(header)
-    except Refusal as refusal:
-        await deny(websocket, refusal)
+    except (Refusal, StoreError) as error:
+        await deny(websocket, error)
         return
     if await handed_on(websocket, relay, endpoint_id):
         return

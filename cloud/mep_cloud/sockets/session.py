@@ -10,7 +10,8 @@ from starlette.websockets import WebSocket
 
 from mep.wire import PROTOCOL, codes
 from mep.wire.codec import Decoder, Message, WireError
-from mep_cloud.errors import Refusal
+from mep_cloud.errors import Refusal, StoreError
+from mep_cloud.hub import STORE_RETRY_S
 from mep_cloud.outbox import Outbox
 from mep_cloud.relay import Relay
 
@@ -19,6 +20,7 @@ M = TypeVar("M", bound=Message)
 HELLO_S: Final = 30.0
 """Seconds that a peer has for its first message."""
 CLOSE_S: Final = 10.0
+_NO_DATABASE: Final = "The relay's database takes nothing at the moment."
 _CLOSE_BASE: Final = 4000
 """A refusal after the handshake closes with this plus the HTTP status."""
 _JUNK: Final = 400
@@ -32,9 +34,12 @@ def relay_of(websocket: WebSocket) -> Relay:
     return relay
 
 
-async def deny(websocket: WebSocket, refusal: Refusal) -> None:
-    """Refuse the handshake; the body is the sentence."""
-    response = PlainTextResponse(refusal.message, refusal.status)
+async def deny(websocket: WebSocket, error: Refusal | StoreError) -> None:
+    """Refuse the handshake; the body is the sentence. Peers try again by themselves after a 503."""
+    if isinstance(error, Refusal):
+        response = PlainTextResponse(error.message, error.status)
+    else:
+        response = PlainTextResponse(_NO_DATABASE, 503)
     await websocket.send_denial_response(response)
 
 
@@ -77,7 +82,8 @@ async def converse(
     """Hear the peer until the connection ends, while its outbox is being sent.
 
     `hello` gets the first message, `receive` the others. A :class:`Refusal` or a message that is
-    none of this protocol closes the connection with its reason.
+    none of this protocol closes the connection with its reason. A :class:`StoreError` closes it
+    with the seconds after which to come back.
     """
     sender = asyncio.create_task(outbox.run())
     try:
@@ -93,6 +99,9 @@ async def converse(
         await _refuse(outbox, sender, _JUNK, str(error))
     except Refusal as refusal:
         await _refuse(outbox, sender, refusal.status, refusal.message)
+    except StoreError:
+        outbox.goodbye(_NO_DATABASE, STORE_RETRY_S)
+        await asyncio.wait([sender], timeout=CLOSE_S)
     finally:
         sender.cancel()
         with contextlib.suppress(asyncio.CancelledError):

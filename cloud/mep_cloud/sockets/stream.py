@@ -7,7 +7,7 @@ from starlette.websockets import WebSocket
 
 from mep.wire import PROTOCOL, codes, to_sdk
 from mep.wire.codec import WireError
-from mep_cloud.errors import Refusal
+from mep_cloud.errors import Refusal, StoreError
 from mep_cloud.ids import checked
 from mep_cloud.outbox import Outbox
 from mep_cloud.publisher import Subscriber
@@ -24,8 +24,8 @@ async def sdk_stream(websocket: WebSocket) -> None:
     relay = relay_of(websocket)
     try:
         user, login = await relay.gatekeeper.session(websocket.headers.get("authorization"))
-    except Refusal as refusal:
-        await deny(websocket, refusal)
+    except (Refusal, StoreError) as error:
+        await deny(websocket, error)
         return
     await websocket.accept()
     outbox = Outbox(websocket, to_sdk.Goodbye)

@@ -9,7 +9,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from sqlalchemy import URL, text
+from sqlalchemy import URL
 
 from mep_cloud.store.actions import Actions
 from mep_cloud.store.blobs import Blobs
@@ -88,12 +88,12 @@ class Store:
         await self._database.close()
 
     async def writable(self) -> None:
-        """Return once a transaction was committed.
+        """Return once something was written to the disk.
 
         Raises:
-            StoreError: the database is closed.
+            StoreError: it was not, or the database failed a moment ago, or is closed.
         """
-        await self._database.write(lambda connection: connection.execute(text("SELECT 1")))
+        await self._database.takes_work()
 
     async def __aenter__(self) -> Self:
         self._database.open()

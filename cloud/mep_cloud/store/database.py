@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, inspect
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from mep_cloud.errors import StoreError
+from mep_cloud.errors import StoreError, StoreFails
 from mep_cloud.store import migrate
 from mep_cloud.store.engines import (
     lock_migrations,
@@ -19,7 +19,9 @@ from mep_cloud.store.engines import (
     notifications,
     postgresql_engine,
     sqlite_engine,
+    write_something,
 )
+from mep_cloud.store.failures import Failures, reason
 from mep_cloud.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class Database:
 
     def __init__(self, where: Path | URL) -> None:
         self._where = where
+        self._failures = Failures(self.name)
         self._writer: Writer | None = None
         self._engines: list[Engine] = []
         self._reader: Engine | None = None
@@ -134,11 +137,12 @@ class Database:
         try:
             connection = writer.connect()
             if serve is not None:
+                self._failures.logs = True
                 lock_serving(connection, shared=serve == "shared")
                 self.shared = serve == "shared"
         except SQLAlchemyError as error:
             raise self._unusable(error) from error
-        self._writer = Writer(connection, self._lose)
+        self._writer = Writer(connection, self._failures, self._lose)
         self.lost = asyncio.get_running_loop().create_future()
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
 
@@ -163,17 +167,41 @@ class Database:
         return await notifications(self._where, channel)
 
     def write(self, operation: Callable[[Connection], T]) -> asyncio.Future[T]:
-        """Run `operation` in a transaction; the future is done when it is on disk."""
+        """Run `operation` in a transaction; the future is done when it is on disk.
+
+        Its error may be :class:`StoreFails`.
+        """
         if self._writer is None:
             raise StoreError("the database is not open")
         return self._writer.submit(operation)
 
+    async def takes_work(self) -> None:
+        """Return once something has reached the disk.
+
+        Raises:
+            StoreError: it did not, or something else has failed a moment ago: where little room is
+                left, small transactions pass and larger ones do not.
+        """
+        if self._failures.recent:
+            raise StoreFails(f"The database {self.name} failed a moment ago.")
+        await self.write(write_something)
+
     async def read(self, query: Callable[[Connection], T]) -> T:
-        """Run `query` on a snapshot of what is committed."""
+        """Run `query` on a snapshot of what is committed.
+
+        Raises:
+            StoreFails: the database is in trouble.
+        """
         if self._reader is None or self._threads is None:
             raise StoreError("the database is not open")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, _with_connection, self._reader, query)
+        try:
+            return await loop.run_in_executor(self._threads, _with_connection, self._reader, query)
+        except SQLAlchemyError as error:
+            failure = self._failures.failure(error)
+            if failure is None:
+                raise
+            raise failure from error
 
     def _migrate(self, *, new: bool) -> list[str]:
         engine = self._engine(writable=True)
@@ -195,11 +223,9 @@ class Database:
             self.lost.set_result(reason)
 
     def _unusable(self, error: SQLAlchemyError) -> StoreError:
-        told = str(error.orig if isinstance(error, DBAPIError) else error)
-        reason = "; ".join(line.strip() for line in told.splitlines() if line.strip())
         network = isinstance(error, OperationalError) and isinstance(self._where, URL)
         kind = Unreachable if network else StoreError
-        return kind(f"The database {self.name} cannot be used: {reason}")
+        return kind(f"The database {self.name} cannot be used: {reason(error)}")
 
     def _engine(self, *, writable: bool) -> Engine:
         size = READERS + 1

@@ -20,6 +20,15 @@ READER_KIB: Final = 4 * 1024
 that the relay takes. Rows lie in the order of time, so that a burst of tasks needs few of them.
 """
 _CONNECT_S: Final = 10
+_GONE: Final = {
+    "keepalives_idle": 6,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""For libpq: a server whose machine or network is gone counts as lost after 15 seconds, whether it
+was waited for or sent to. The kernel alone would take a quarter of an hour.
+"""
 _MIGRATING: Final = 0x6D65702D
 """Key of the advisory lock under which one process migrates."""
 SERVING: Final = 0x6D657073
@@ -36,6 +45,7 @@ def sqlite_engine(path: Path, *, writable: bool, pool_size: int) -> Engine:
         URL.create("sqlite", database=str(path)),
         connect_args={"timeout": BUSY_S, "check_same_thread": False},
         pool_size=pool_size,
+        hide_parameters=True,  # payloads and hashes of secrets, which errors would show
     )
     begin = "BEGIN IMMEDIATE" if writable else "BEGIN"
 
@@ -78,9 +88,10 @@ def postgresql_engine(url: URL, *, writable: bool, pool_size: int) -> Engine:
 
     engine = create_engine(
         url,
-        connect_args={"connect_timeout": _CONNECT_S, "application_name": "mep-relay"},
+        connect_args=_arguments(url),
         pool_size=pool_size,
         pool_pre_ping=not writable,
+        hide_parameters=True,
         isolation_level="READ COMMITTED" if writable else "REPEATABLE READ",
     )
 
@@ -110,17 +121,30 @@ async def notifications(url: URL, channel: str) -> "AsyncConnection":
 
     dialect = create_engine(url).dialect
     _, arguments = dialect.create_connect_args(url)
+    arguments = {**arguments, **_arguments(url)}
     connection = await psycopg.AsyncConnection.connect(
         **arguments,
         autocommit=True,
-        connect_timeout=_CONNECT_S,
-        application_name="mep-relay",
-        keepalives_idle=6,
-        keepalives_interval=3,
-        keepalives_count=3,
     )
     await connection.execute(f"LISTEN {channel}")
     return connection
+
+
+def _arguments(url: URL) -> dict[str, Any]:
+    """Of every connection; what the URL says itself goes before."""
+    own = {"connect_timeout": _CONNECT_S, "application_name": "mep-relay", **_GONE}
+    return {name: value for name, value in own.items() if name not in url.query}
+
+
+def write_something(connection: Connection) -> None:
+    """Have the next commit reach the disk. No row is changed, and none is locked."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("DELETE FROM settings WHERE false"))  # refused if it is read-only
+        connection.execute(text("SELECT pg_current_xact_id()"))  # the commit is a record now
+    else:
+        # A number that SQLite keeps for its user, who has no other use for it here.
+        number = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+        connection.exec_driver_sql(f"PRAGMA user_version = {(number + 1) % 1_000_000}")
 
 
 def lock_migrations(connection: Connection) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from mep_cloud.errors import StoreError
+from mep_cloud.store.failures import Failures, reason
 
 T = TypeVar("T")
 
@@ -39,12 +40,16 @@ class Writer:
 
     Args:
         connection: the writer's own from now on; closed with it.
+        failures: tells failures of the database from those of an operation.
         lost: called on the event loop when the database is gone. What was on its way may have been
             committed or not, so nothing is tried again; whoever starts next reads what is there.
     """
 
-    def __init__(self, connection: Connection, lost: Callable[[str], None]) -> None:
+    def __init__(
+        self, connection: Connection, failures: Failures, lost: Callable[[str], None]
+    ) -> None:
         self._connection = connection
+        self._failures = failures
         self._lost = lost
         self._broken: str | None = None
         self._loop = asyncio.get_running_loop()
@@ -102,14 +107,14 @@ class Writer:
             if isinstance(error, DBAPIError) and error.connection_invalidated:
                 self._break(error)
             if len(jobs) == 1:
-                jobs[0].error = error
+                jobs[0].error = self._failures.failure(error) or error
                 return
             for job in jobs:
                 self._execute(connection, [job])
 
     def _break(self, error: DBAPIError) -> None:
         with self._wake:
-            self._broken = f"the connection to the database was lost: {error.orig}"
+            self._broken = f"the connection to the database was lost: {reason(error)}"
         self._loop.call_soon_threadsafe(self._lost, self._broken)
 
 

@@ -532,6 +532,59 @@ def test_a_full_disk(tmp_path: Path) -> None:
         subprocess.run(["umount", "--lazy", disk], check=True)
 
 
+def test_a_directory_that_is_away_for_a_while_loses_nothing(tmp_path: Path) -> None:
+    """As a file system that is unmounted, or read-only."""
+    data = bytes_of(MIB)
+
+    async def flow(running: Running) -> None:
+        blobs, away = running.relay.data / "blobs", running.relay.data / "away"
+        site = Site(running)
+        async with AsyncExitStack() as stack:
+            first = await asyncio.to_thread(uploaded, running.alice, data)
+            endpoint = await site.open(stack, first, str(uuid.uuid4()))
+            (task,) = (await endpoint.hear(to_endpoint.Tasks)).tasks
+            result = rest.result_path(task.task_id)
+            blobs.rename(away)
+            for ask in (
+                lambda: upload(running.alice, data),
+                lambda: upload(site.api, data, path=result),
+                lambda: site.api("GET", rest.arguments_path(task.task_id)),
+            ):
+                refused = await asyncio.to_thread(ask)
+                assert refused.status_code == 503, refused.text
+                assert "files cannot be used" in refused.json()["message"]
+                assert int(refused.headers["Retry-After"]) > 0
+            assert not blobs.exists()
+            away.rename(blobs)
+            answer = await asyncio.to_thread(site.api, "GET", rest.arguments_path(task.task_id))
+            assert answer.content == data
+            await asyncio.to_thread(uploaded, site.api, data, result)
+
+    with relay_with(tmp_path / "data", SETTINGS) as running:
+        asyncio.run(flow(running))
+        log = running.relay.log.read_text()
+        assert log.count("the blob directory cannot be used: ") == 3
+        assert "Traceback" not in log
+
+
+@pytest.mark.root
+def test_a_read_only_directory(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "none", disk], check=True)
+    try:
+        settings = SETTINGS + f'directory = "{disk}"\n'
+        with relay_with(tmp_path / "data", settings) as running:
+            subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+            refused = upload(running.alice, bytes(MIB))
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+            running.relay.stop()
+            with pytest.raises(AssertionError, match="cannot be written: is it read-only"):
+                RelayProcess(running.relay.data)
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
 def test_a_directory_that_is_open_to_others_is_not_used(tmp_path: Path) -> None:
     data = tmp_path / "data"
     relay_cli("init", data)

@@ -1,9 +1,11 @@
 """``mep-relay`` as an administrator uses it."""
 
 import base64
+import os
 import sqlite3
 import ssl
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,59 @@ def test_init_makes_a_private_directory_and_refuses_a_second_time(tmp_path: Path
     assert (data / "master.key").read_bytes() == before
     added = relay_cli("user", "add", "carol", "--data", data)
     assert added["username"] == "carol@hpc.example"
+
+
+def test_what_the_file_system_refuses_is_said_in_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    data = tmp_path / "data"
+    relay_cli("init", data)
+    (data / "metrics.token.new").mkdir()
+    (data / "relay.toml").write_text('[hooks]\nca_file = "/nonexistent.pem"\n')
+    before = sorted(tmp_path.rglob("*"))
+    for words in (
+        ("init", file),
+        ("init", file / "below"),
+        ("serve", "--data", file / "below"),
+        ("user", "list", "--data", tmp_path / ("x" * 300)),
+        ("metrics-token", "--data", data),
+        ("serve", "--data", data),
+    ):
+        done = run_cli(*words)
+        assert done.returncode == 1, done.stderr
+        assert done.stderr.startswith("Error: ")
+        assert done.stderr.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_database_that_cannot_be_written_is_said_in_a_sentence(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    relay_cli("init", data)
+    (data / "relay.sqlite3").chmod(0o400)
+    # Root may write it all the same, unless that power is taken away.
+    without = ["setpriv", "--bounding-set", "-dac_override"] if os.geteuid() == 0 else []
+    for words in (("user", "add", "carol"), ("serve", "--port", "0")):
+        done = subprocess.run(
+            [*without, sys.executable, "-m", "mep_cloud", *words, "--data", data],
+            capture_output=True,
+            text=True,
+            timeout=BOUND_S,
+        )
+        assert done.returncode == 1, done.stderr
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith("Error: The database ")
+        assert "relay.sqlite3 cannot be used: attempt to write a readonly database" in last
+        assert "Traceback" not in done.stderr
+    (data / "relay.sqlite3").chmod(0o600)
+    relay_cli("user", "add", "carol", "--data", data)
+
+
+def test_an_empty_database_is_not_taken_for_a_relay(tmp_path: Path) -> None:
+    relay_cli("init", tmp_path / "data")
+    (tmp_path / "data" / "relay.sqlite3").write_bytes(b"")
+    done = run_cli("serve", "--port", "0", "--data", tmp_path / "data")
+    assert done.returncode == 1
+    assert "Restore a backup" in done.stderr
 
 
 @pytest.mark.parametrize("domain", ["a b", "HPC.example", "", "user@hpc.example"])

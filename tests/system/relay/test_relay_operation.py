@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import stat
 import uuid
 from pathlib import Path
@@ -15,13 +16,16 @@ from relay_driver import (
     FakeManager,
     FakeSdk,
     RelayProcess,
+    echo,
     kept,
     make_people,
     relay_cli,
     run_cli,
 )
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
-from mep.wire import to_sdk
+from mep.wire import to_endpoint, to_manager, to_sdk
 
 
 def figures(response: Any) -> dict[tuple[str, str], float]:
@@ -114,6 +118,17 @@ def test_logs_are_json_lines_without_secrets(metered: Any) -> None:
     assert people.alice.token not in text
 
 
+def test_links_that_are_refused_are_no_errors_of_the_relay(metered: Any) -> None:
+    people, _ = metered
+    for path in (to_sdk.PATH, to_manager.PATH, to_endpoint.PATH):
+        with pytest.raises(InvalidStatus) as refused:
+            connect("ws" + people.url.removeprefix("http") + path)
+        assert refused.value.response.status_code == 401
+    assert people.relay.stop() == 0
+    records = [json.loads(line) for line in people.relay.log.read_text().splitlines()]
+    assert [each["message"] for each in records if each["level"] == "error"] == []
+
+
 def test_health_and_readiness(running: Any) -> None:
     for path in ("/healthz", "/readyz"):
         assert running.nobody.ok("GET", path) == {"status": "ok"}
@@ -140,6 +155,57 @@ def test_a_restart_tells_clients_to_come_back(metered: Any) -> None:
         assert goodbyes[0].retry_s <= 1.0
 
     asyncio.run(flow())
+
+
+def test_a_full_disk_is_told_of_and_loses_nothing(own_relay: Any) -> None:
+    people = own_relay()
+    pid = people.relay.process.pid
+    unlimited = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+
+    def fill_disk() -> None:
+        # No file of the relay's may exceed what its log needs. It has no other size at hand.
+        room = people.relay.log.stat().st_size + 100_000
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (room, unlimited[1]))
+
+    async def flow() -> None:
+        registered = people.admin.endpoint()
+        function = people.alice.function()
+        payload = "SECRET" + "x" * 300_000
+        submit = f"/v3/endpoints/{registered['endpoint_id']}/submit"
+        manager = FakeManager(people.url, registered)
+        async with kept(manager.link):
+            first = await asyncio.to_thread(
+                people.alice.submit, registered["endpoint_id"], function, [payload]
+            )
+            start = await manager.next_start()
+            endpoint = FakeEndpoint(
+                people.url, start.user_endpoint_id, manager.token(start), run=lambda _: None
+            )
+            async with kept(endpoint.link):
+                [task_id] = first["tasks"][function]
+                await endpoint.hear_task(task_id)
+                fill_disk()
+                body = {"tasks": {function: [payload]}}
+                refused = await asyncio.to_thread(people.alice, "POST", submit, json=body)
+                assert refused.status_code == 503
+                assert int(refused.headers["Retry-After"]) > 0
+                assert "database takes no requests" in refused.json()["message"]
+                assert people.nobody("GET", "/readyz").status_code == 503
+                assert people.nobody("GET", "/healthz").status_code == 200
+                # A result stays at the endpoint, which is told when to come back.
+                await endpoint.send([echo(endpoint.held.pop(task_id))])
+                goodbye = await endpoint.hear(to_endpoint.Goodbye)
+                assert goodbye.retry_s >= 1
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
+                ended = await asyncio.to_thread(people.alice.wait, [task_id])
+                assert ended[task_id]["result"] == payload
+                await asyncio.to_thread(people.alice.ok, "POST", submit, json=body)
+
+    asyncio.run(flow())
+    log = people.relay.log.read_text()
+    assert log.count("cannot be used: disk I/O error. Requests") == 1
+    assert "Traceback" not in log
+    assert "SECRET" not in log
 
 
 def test_a_backup_of_a_serving_relay_is_one_without_the_key(own_relay: Any, tmp_path: Path) -> None:

@@ -58,6 +58,11 @@ def test_every_setting_is_described_and_has_its_default() -> None:
         assert each.value == each.default, each
 
 
+def test_the_blob_directory_does_not_depend_on_where_the_relay_is_started(tmp_path: Path) -> None:
+    with pytest.raises(HomeError, match=r"\[blobs\]: directory must be an absolute path"):
+        load(written(tmp_path, '[blobs]\ndirectory = "blobs"\n'))
+
+
 def test_several_processes_have_files_only_where_they_share_them(tmp_path: Path) -> None:
     cluster = "[cluster]\nenabled = true\n"
     kept_in_rows = load(written(tmp_path, cluster))

@@ -1,6 +1,7 @@
 """The store: group commit, isolation of failures, and what each repository promises."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -9,10 +10,11 @@ from pathlib import Path
 import pytest
 from furnished import ALICE, furnish
 from mep_cloud.auth import Gatekeeper, digest
-from mep_cloud.errors import GroupTaken, Refusal, StoreError
+from mep_cloud.errors import GroupTaken, Refusal, StoreError, StoreFails
 from mep_cloud.memory import Memory
 from mep_cloud.store import Store
 from mep_cloud.store.database import Database
+from mep_cloud.store.failures import Failures
 from mep_cloud.store.records import (
     Ending,
     NewTask,
@@ -21,7 +23,7 @@ from mep_cloud.store.records import (
     User,
 )
 from sqlalchemy import URL, Connection, text
-from sqlalchemy.exc import IntegrityError, InternalError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from mep.wire import limits
 from mep.wire.tasks import Failure, Result
@@ -169,7 +171,7 @@ def test_every_connection_to_sqlite_is_durable(tmp_path: Path) -> None:
         for pragma, value in (("synchronous", 2), ("journal_mode", "wal"), ("foreign_keys", 1)):
             query = text(f"PRAGMA {pragma}")
             assert await store._database.write(lambda c, query=query: c.scalar(query)) == value
-        with pytest.raises(OperationalError, match="readonly"):
+        with pytest.raises(StoreFails, match="readonly"):
             await store._database.read(lambda c: c.execute(text("DELETE FROM tasks")))
 
     run(tmp_path / "db", work)
@@ -181,10 +183,95 @@ def test_every_connection_to_postgresql_is_durable(new_postgresql: Callable[[], 
         for setting, value in wanted.items():
             query = text(f"SHOW {setting}")
             assert await store._database.write(lambda c, query=query: c.scalar(query)) == value
-        with pytest.raises(InternalError, match="read-only"):
+        with pytest.raises(StoreFails, match="read-only"):
             await store._database.read(lambda c: c.execute(text("DELETE FROM tasks")))
 
     run(new_postgresql(), work)
+
+
+def test_an_error_tells_nothing_of_what_was_to_be_stored(where: Where) -> None:
+    insert = text("INSERT INTO no_such_table VALUES (:payload)")
+
+    async def work(store: Store) -> None:
+        for door in (store._database.write, store._database.read):
+            # Not of the database: the operation's own fault, and told as such.
+            with pytest.raises(SQLAlchemyError) as caught:
+                await door(lambda c: c.execute(insert, {"payload": "SECRET"}))
+            assert "no_such_table" in str(caught.value)
+            assert "SECRET" not in str(caught.value)
+
+    run(where, work)
+
+
+def test_a_full_database_is_told_from_a_wrong_operation(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        await store.writable()
+        pages = await store._database.write(lambda c: c.scalar(text("PRAGMA page_count")))
+        await store._database.write(lambda c: c.execute(text(f"PRAGMA max_page_count={pages}")))
+        large = replace(submission("t"), tasks=(NewTask("t", "f", b"x" * 100_000),))
+        with pytest.raises(StoreFails, match="full"):
+            await store.tasks.submit(large)
+        # What is small still fits, but that the relay takes work cannot be said.
+        with pytest.raises(StoreFails, match="moment ago"):
+            await store.writable()
+        await store._database.write(lambda c: c.execute(text("PRAGMA max_page_count=1000000")))
+        assert await store.tasks.submit(large) is None
+
+    run(tmp_path / "db", work)
+
+
+def test_that_the_relay_takes_work_is_tried_on_the_disk(where: Where) -> None:
+    async def work(store: Store) -> None:
+        if isinstance(where, Path):
+            await store._database.write(lambda c: c.execute(text("PRAGMA query_only=ON")))
+        else:
+            only = text("SET default_transaction_read_only = on")
+            await store._database.write(lambda c: c.execute(only))
+        with pytest.raises(StoreFails, match=r"read-?only"):
+            await store.writable()
+
+    run(where, work)
+
+
+def test_a_failure_is_logged_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    now = [100.0]
+    failures = Failures("DB", lambda: now[0])
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+    error = DBAPIError("INSERT", {}, full)
+    assert not failures.recent
+    failures.logs = True
+    for now[0], recent_until in ((100.0, 109.0), (109.0, 118.0), (110.0, 119.0)):
+        assert str(failures.failure(error)) == "The database DB cannot be used: " + str(full)
+        now[0] = recent_until
+        assert failures.recent
+    assert len(caplog.records) == 2
+    now[0] = 120.0
+    assert not failures.recent
+    constraint = sqlite3.IntegrityError("UNIQUE constraint failed")
+    constraint.sqlite_errorcode = sqlite3.SQLITE_CONSTRAINT
+    assert failures.failure(DBAPIError("INSERT", {}, constraint)) is None
+    assert not failures.recent
+
+
+def test_a_server_that_is_gone_is_noticed_from_each_connection(
+    new_postgresql: Callable[[], URL],
+) -> None:
+    def timeouts(parameters: dict[str, str]) -> tuple[str, ...]:
+        return parameters["tcp_user_timeout"], parameters["keepalives_idle"]
+
+    def own(connection: Connection) -> tuple[str, ...]:
+        return timeouts(connection.connection.driver_connection.info.get_parameters())
+
+    async def work(store: Store) -> None:
+        assert await store._database.write(own) == await store._database.read(own) == wanted
+        async with await store.notifications() as told:
+            assert timeouts(told.info.get_parameters()) == wanted
+
+    url, wanted = new_postgresql(), ("15000", "6")
+    run(url, work)
+    wanted = ("7000", "6")  # what the URL says goes before
+    run(url.update_query_dict({"tcp_user_timeout": "7000"}), work)
 
 
 def test_a_file_that_is_missing(tmp_path: Path) -> None:

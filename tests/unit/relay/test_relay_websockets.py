@@ -1,10 +1,12 @@
-"""The end of a WebSocket that both sides close at once."""
+"""The end of a WebSocket that both sides close at once, or whose other side has stopped."""
 
 import asyncio
+import socket
 from typing import Any
 
 import uvicorn
 from mep_cloud.serve import WebSockets
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import ServerState
 from websockets.client import ClientProtocol
 from websockets.uri import parse_uri
@@ -54,3 +56,34 @@ def test_the_client_closes_while_the_server_shuts_down() -> None:
         return wire
 
     assert asyncio.run(asyncio.wait_for(both(), 10)).closed
+
+
+def test_a_client_that_has_stopped_is_left_by_the_server() -> None:
+    """It answers no ping and reads nothing, so that what was sent to it never leaves."""
+    ended = asyncio.Event()
+
+    async def pushing(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        try:
+            while True:
+                await send({"type": "websocket.send", "bytes": bytes(1 << 20)})
+        except ClientDisconnected:
+            ended.set()
+
+    async def serve_it() -> None:
+        config = uvicorn.Config(
+            pushing, ws=WebSockets, lifespan="off", ws_ping_interval=0.1, ws_ping_timeout=0.1
+        )
+        config.load()
+        server = WebSockets(config, ServerState(), {})
+        loop = asyncio.get_running_loop()
+        listening = await loop.create_server(lambda: server, "127.0.0.1", 0)
+        with socket.create_connection(listening.sockets[0].getsockname()) as stopped:
+            client = ClientProtocol(parse_uri("ws://relay.example/"))
+            client.send_request(client.connect())
+            stopped.sendall(b"".join(client.data_to_send()))
+            await asyncio.wait_for(ended.wait(), 20)
+        listening.close()
+
+    asyncio.run(serve_it())
