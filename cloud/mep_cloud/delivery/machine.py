@@ -86,7 +86,7 @@ def _handle_link(state: State, event: events.Event, now: float, out: list[Instru
         case events.ResultsArrived():
             links.results(state, event, out)
         case events.StatesArrived():
-            links.states(state, event, out)
+            links.states(state, event, now, out)
         case events.LeavingWished():
             links.leaving(state, event, out)
         case _:

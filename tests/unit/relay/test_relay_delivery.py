@@ -1,8 +1,10 @@
 """Every race of delivery, as events in and instructions out."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from mep_cloud.delivery import events as e
 from mep_cloud.delivery import instructions as i
 from mep_cloud.delivery.machine import Delivery
@@ -499,6 +501,17 @@ def test_states_reach_the_stream_and_the_status() -> None:
     other = StateChange("zz", "running", 5.0)
     assert world(e.StatesArrived(10, (change, other))) == [i.PublishStates("g", (change,))]
     assert world.machine.task_state("a") == "running"
+
+
+@pytest.mark.parametrize("moment", [math.nan, math.inf, -math.inf])
+def test_a_state_whose_moment_is_no_time_came_now(moment: float) -> None:
+    world = World()
+    world.up("a")
+    (told,) = world(e.StatesArrived(10, (StateChange("a", "running", moment),)))
+    assert told == i.PublishStates("g", (StateChange("a", "running", world.now),))
+    known = world.machine.task_call("a")
+    assert known is not None
+    assert known.running == world.now
 
 
 def test_first_dispatch_is_kept() -> None:
