@@ -169,11 +169,22 @@ class Database:
         return self._writer.submit(operation)
 
     async def read(self, query: Callable[[Connection], T]) -> T:
-        """Run `query` on a snapshot of what is committed."""
+        """Run `query` on a snapshot of what is committed.
+
+        Raises:
+            StoreError: it is closed, or the server does not answer; another time it may.
+        """
         if self._reader is None or self._threads is None:
             raise StoreError("the database is not open")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, _with_connection, self._reader, query)
+        try:
+            return await loop.run_in_executor(self._threads, _with_connection, self._reader, query)
+        except OperationalError as error:
+            failure = self._unusable(error)
+            if not isinstance(failure, Unreachable):
+                raise
+            log.warning("%s", failure)
+            raise failure from error
 
     def _migrate(self, *, new: bool) -> list[str]:
         engine = self._engine(writable=True)

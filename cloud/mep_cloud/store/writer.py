@@ -101,7 +101,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - handed to the caller through its future
             if isinstance(error, DBAPIError) and error.connection_invalidated:
                 self._break(error)
-            if len(jobs) == 1:
+            elif len(jobs) == 1:
                 jobs[0].error = error
                 return
             for job in jobs:

@@ -21,7 +21,7 @@ from mep_cloud.store.records import (
     User,
 )
 from sqlalchemy import URL, Connection, text
-from sqlalchemy.exc import IntegrityError, InternalError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InternalError, OperationalError
 
 from mep.wire import limits
 from mep.wire.tasks import Failure, Result
@@ -126,6 +126,23 @@ def test_one_failing_operation_does_not_touch_its_neighbours(where: Where) -> No
             database.write(insert("d"))
 
     asyncio.run(main())
+
+
+def test_a_reader_whose_connection_is_lost_says_so_and_has_another(
+    new_postgresql: Callable[[], URL], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The relay answers what clients try again then."""
+
+    async def work(store: Store) -> None:
+        end = text("SELECT pg_terminate_backend(pg_backend_pid())")
+        with pytest.raises(StoreError, match="cannot be used"):
+            await store._database.read(lambda c: c.execute(end).all())
+        assert "cannot be used" in caplog.text
+        assert await store.users.settings() == {}
+        with pytest.raises(DBAPIError):
+            await store._database.read(lambda c: c.execute(text("SELECT nothing")).all())
+
+    run(new_postgresql(), work)
 
 
 def test_writes_are_answered_in_order(where: Where) -> None:
