@@ -74,13 +74,12 @@ def wants_msgpack(request: Request) -> bool:
     return MSGPACK in request.headers.get("accept", "")
 
 
-async def raw(request: Request) -> bytes:
+async def raw(request: Request, most: int) -> bytes:
     """The request's body.
 
     Raises:
-        Refusal: 413, more than the relay takes.
+        Refusal: 413, more than `most` bytes.
     """
-    most = relay_of(request).settings.limits.request
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
@@ -104,7 +103,7 @@ async def decoded(request: Request, text: type[T], binary: Any = None) -> T:
     Raises:
         Refusal: 400 malformed, 413 too large, 422 not of the expected shape.
     """
-    body = await raw(request)
+    body = await raw(request, relay_of(request).settings.limits.request)
     try:
         if is_msgpack(request):
             return msgspec.msgpack.decode(body, type=binary or text)

@@ -23,7 +23,7 @@ from mep_cloud.auth import (
     fingerprint,
     new_token,
 )
-from mep_cloud.errors import StoreError
+from mep_cloud.errors import Refusal, StoreError
 from mep_cloud.relay import Relay
 from mep_cloud.rest.bodies import JSON, raw, relay_of
 from mep_cloud.store.logins import Poll
@@ -44,6 +44,8 @@ _COMPUTE_SCOPE: Final = "https://auth.globus.org/scopes/facd7ccc-c5f4-42aa-916b-
 _COMPUTE_SERVER: Final = "funcx_service"
 _AUTH_SERVER: Final = "auth.globus.org"
 _FIELD: Final = 1024
+_FORM: Final = 64 * 1024
+"""Bytes of a form: anybody may send one, and to take apart a large one stops everything else."""
 
 Form = Mapping[str, str]
 
@@ -244,7 +246,10 @@ def _credentials(request: Request, form: Form) -> tuple[str, str]:
 
 async def _form(request: Request) -> Form:
     try:
-        fields = parse_qs((await raw(request)).decode("utf-8"), max_num_fields=50)
+        fields = parse_qs((await raw(request, _FORM)).decode("utf-8"), max_num_fields=50)
+    except Refusal as refusal:
+        message = f"A form has at most {_FORM} bytes."
+        raise OAuthError("invalid_request", message, refusal.status) from None
     except ValueError as error:
         raise OAuthError("invalid_request", f"The form cannot be read: {error}.") from error
     for name, values in fields.items():

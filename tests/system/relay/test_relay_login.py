@@ -342,6 +342,14 @@ def test_what_is_malformed(running: Any, path: str, form: dict[str, str], error:
     assert answer.json()["error"] == error
 
 
+@pytest.mark.parametrize("path", ["device_authorization", "token", "token/revoke"])
+def test_a_form_of_nobody_is_bounded(running: Any, path: str) -> None:
+    """Where requests may be large, one such form would keep the relay busy for half a minute."""
+    answer = oauth(running, path, scope="A" * 100_000)
+    assert answer.status_code == 413
+    assert answer.json()["error"] == "invalid_request"
+
+
 def test_two_at_once_get_one_login(running: Any, browser: Browser, dora: str) -> None:
     begun = begin(running)
     page = browser.sign_in(dora).text
