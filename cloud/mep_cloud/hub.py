@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final
 
 from mep.wire import codes, to_endpoint, to_manager
-from mep.wire.tasks import Result, Task
+from mep.wire.tasks import Task
 from mep_cloud import grants
 from mep_cloud.auth import Provider, digest
 from mep_cloud.bodies import Bodies
@@ -32,6 +32,8 @@ KEEP_PAYLOAD: Final = 16 * 1024
 KEEP_TASKS: Final = 20_000
 """Above so many unfinished tasks, the arguments of new ones stay on disk."""
 GOODBYE_RETRY_S: Final = 1.0
+COMMIT_AGAIN_S: Final = 10.0
+"""Until an end that was made here, and that the disk did not take, is written again."""
 
 
 class Hub:
@@ -136,8 +138,8 @@ class Hub:
 
     def _perform(self, instruction: instructions.Instruction) -> None:
         match instruction:
-            case instructions.CommitResults(endings):
-                self._spawn(self._commit(endings))
+            case instructions.CommitResults():
+                self._spawn(self._commit(instruction))
             case instructions.SignStart():
                 self._spawn(self._start(instruction))
             case instructions.PublishStates(group_id, changes):
@@ -177,8 +179,8 @@ class Hub:
                 tasks.append(_task(call, payload))
         return to_endpoint.Tasks(tuple(functions), tuple(tasks))
 
-    async def _commit(self, endings: tuple[tuple[Call, Result], ...]) -> None:
-        now = self._clock()
+    async def _commit(self, wanted: instructions.CommitResults) -> None:
+        now, endings = self._clock(), wanted.endings
         rows = [
             Ending(result, call.dispatched, now, call.waited, call.blob.id if call.blob else None)
             for call, result in endings
@@ -190,7 +192,10 @@ class Hub:
             places = await self._store.tasks.end(rows, news, notes)
         except Exception:
             log.exception("%d results could not be stored", len(rows))
-            self.apply(events.ResultsNotCommitted(task_ids))
+            if wanted.own:
+                asyncio.get_running_loop().call_later(COMMIT_AGAIN_S, self._perform, wanted)
+            else:
+                self.apply(events.ResultsNotCommitted(task_ids))
             return
         self.apply(events.ResultsCommitted(task_ids))
         if self._sender and news:

@@ -484,6 +484,28 @@ def test_results_that_the_disk_refused_are_sent_again() -> None:
     assert ended(world.result("a", connection=11))
 
 
+def test_results_that_the_disk_refused_of_a_process_that_ended_are_asked_for() -> None:
+    """They are in its spool, and the next process sends them."""
+    world = World()
+    world.up("a")
+    world.result("a")
+    assert starts(world.exited("n1")) == []
+    assert starts(world(e.ResultsNotCommitted(("a",)))) == ["n2"]
+
+
+def test_who_made_an_end_is_told() -> None:
+    world = World()
+    world.up("a")
+    (sent_by_endpoint,) = world.result("a")
+    assert isinstance(sent_by_endpoint, i.CommitResults)
+    assert not sent_by_endpoint.own
+    world.submit("b")
+    (made_here,) = (
+        each for each in world(e.TasksExpired(("b",))) if isinstance(each, i.CommitResults)
+    )
+    assert made_here.own
+
+
 def test_a_newer_connection_replaces_the_older() -> None:
     world = World()
     world.up("a")

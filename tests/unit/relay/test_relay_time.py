@@ -2,7 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,14 @@ from mep_cloud.store.blobs import Kind
 from mep_cloud.store.records import (
     Action,
     Ending,
+    News,
     NewTask,
     StoredTask,
     Submission,
 )
+from mep_cloud.store.tasks import Tasks
 from mep_cloud.sweeper import Sweeper
+from sqlalchemy.exc import OperationalError
 
 from mep.wire.tasks import Blob, Result
 
@@ -92,6 +96,38 @@ def run(path: Path, work: Callable[[World], Awaitable[None]]) -> None:
             await work(World(store, directory))
 
     asyncio.run(main())
+
+
+class FullTwice(Tasks):
+    """The disk takes nothing, two times."""
+
+    tries = 0
+
+    async def end(
+        self, endings: Sequence[Ending], news: Sequence[News] = (), notes: Sequence[str] = ()
+    ) -> list[int]:
+        self.tries += 1
+        if self.tries <= 2:
+            raise OperationalError("UPDATE", {}, sqlite3.OperationalError("disk is full"))
+        return await super().end(endings, news, notes)
+
+
+def test_a_task_that_ends_here_while_the_disk_is_full_has_ended_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody sends such an end again, and somebody waits for it."""
+    monkeypatch.setattr("mep_cloud.hub.COMMIT_AGAIN_S", 0.01)
+
+    async def work(world: World) -> None:
+        world.store.tasks = FullTwice(world.store._database)
+        await world.submit("a")
+        world.hub.apply(events.EndpointRemoved("e"))
+        async with asyncio.timeout(10):
+            while world.hub.delivery.unfinished():
+                await asyncio.sleep(0.01)
+        assert await world.code("a") == "ENDPOINT_NOT_FOUND"
+
+    run(tmp_path, work)
 
 
 def test_a_task_fails_when_its_time_is_over_and_not_before(tmp_path: Path) -> None:
