@@ -400,3 +400,37 @@ def test_a_group_keeps_a_manager_though_both_leave_at_once(url: URL) -> None:
         assert len(await one.store.groups.members("g")) == 1
 
     run(url, work)
+
+
+def test_who_adopts_and_who_claims_do_not_wait_for_each_other(url: URL) -> None:
+    """After a process has died, its endpoints' managers are back at once, at any of the others."""
+    names = [f"e{number:02}" for number in range(50)]
+    new = text("INSERT INTO homes VALUES (:name, :process, false, false) ON CONFLICT DO NOTHING")
+    waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+
+    async def work(one: Process, two: Process) -> None:
+        for name in reversed(names):
+            await add_endpoint(one.store, name, ALICE, name)
+            await one.store.tasks.submit(submission(name, f"t-{name}"))
+        # As the planner does where there is much.
+        hashes = text("SET enable_sort = off")
+        await one.store._database.write(lambda c: c.execute(hashes))
+        loop = asyncio.get_running_loop()
+        begun, adopts = asyncio.Event(), threading.Event()
+
+        def claim(connection: Connection) -> None:
+            for name in names:
+                connection.execute(new, {"name": name, "process": two.number})
+                loop.call_soon_threadsafe(begun.set)
+                assert adopts.wait(BOUND_S)
+
+        claiming = two.store._database.write(claim)
+        await begun.wait()
+        adopting = asyncio.create_task(one.store.processes.adopt(one.number))
+        while not await one.store._database.read(lambda c: c.scalar(waits)):
+            await asyncio.sleep(0.01)
+        adopts.set()
+        await claiming
+        assert await adopting == []
+
+    run(url, work)
