@@ -160,7 +160,12 @@ class Database:
         """
         if isinstance(self._where, Path):
             raise StoreError("SQLite tells nobody.")
-        return await notifications(self._where, channel)
+        from psycopg import Error
+
+        try:
+            return await notifications(self._where, channel)
+        except Error as error:
+            raise StoreError(f"The database {self.name} cannot be listened to: {error}") from error
 
     def write(self, operation: Callable[[Connection], T]) -> asyncio.Future[T]:
         """Run `operation` in a transaction; the future is done when it is on disk."""

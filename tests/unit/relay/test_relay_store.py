@@ -145,6 +145,13 @@ def test_a_reader_whose_connection_is_lost_says_so_and_has_another(
     run(new_postgresql(), work)
 
 
+def test_a_database_that_cannot_be_listened_to(new_where: Callable[[], Where]) -> None:
+    where = new_where()
+    nowhere = where.set(database="nowhere") if isinstance(where, URL) else where
+    with pytest.raises(StoreError, match=r"cannot be listened to|tells nobody"):
+        asyncio.run(Store(nowhere).notifications())
+
+
 def test_writes_are_answered_in_order(where: Where) -> None:
     async def main() -> None:
         database = Database(where)
