@@ -68,6 +68,11 @@ def new_token(prefix: str) -> str:
     return prefix + secrets.token_urlsafe(32)
 
 
+def is_own(token: str) -> bool:
+    """Whether a token was made here, and is none of another issuer."""
+    return token.startswith(_OWN)
+
+
 def digest(token: str) -> bytes:
     """What is stored in a token's place. Tokens are random, so no salt is needed."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
@@ -166,7 +171,7 @@ class Gatekeeper:
         Raises:
             Refusal: 503, its provider does not answer.
         """
-        if token.startswith(_OWN):
+        if is_own(token):
             return None
         try:
             return (await self._owner(token)).expires
@@ -181,7 +186,7 @@ class Gatekeeper:
         self._strangers.forget_all()
 
     async def _owner(self, token: str) -> TokenOwner:
-        if token.startswith(_OWN):
+        if is_own(token):
             owner = await self._owners.get(digest(token))
         else:
             owner = await self._strangers.get(token)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final
 
 from mep.wire import codes, to_endpoint, to_manager
-from mep.wire.tasks import Result, Task
+from mep.wire.tasks import Task
 from mep_cloud import grants
 from mep_cloud.auth import Provider, digest
 from mep_cloud.bodies import Bodies
@@ -36,6 +36,8 @@ KEEP_TASKS: Final = 20_000
 GOODBYE_RETRY_S: Final = 1.0
 STORE_RETRY_S: Final = 3.0
 """Seconds after which to come back to a relay whose database fails."""
+COMMIT_AGAIN_S: Final = 10.0
+"""Until an end that was made here, and that the disk did not take, is written again."""
 
 
 class Hub:
@@ -140,8 +142,8 @@ class Hub:
 
     def _perform(self, instruction: instructions.Instruction) -> None:
         match instruction:
-            case instructions.CommitResults(endings):
-                self._spawn(self._commit(endings))
+            case instructions.CommitResults():
+                self._spawn(self._commit(instruction))
             case instructions.SignStart():
                 self._spawn(self._start(instruction))
             case instructions.PublishStates(group_id, changes):
@@ -183,8 +185,8 @@ class Hub:
                 tasks.append(_task(call, payload))
         return to_endpoint.Tasks(tuple(functions), tuple(tasks))
 
-    async def _commit(self, endings: tuple[tuple[Call, Result], ...]) -> None:
-        now = self._clock()
+    async def _commit(self, wanted: instructions.CommitResults) -> None:
+        now, endings = self._clock(), wanted.endings
         rows = [
             Ending(result, call.dispatched, now, call.waited, call.blob.id if call.blob else None)
             for call, result in endings
@@ -194,13 +196,15 @@ class Hub:
         notes = self._teller.ended(call.group_id for call, _ in endings)
         try:
             places = await self._store.tasks.end(rows, news, notes)
-        except StoreError as error:
-            log.warning("%d results could not be stored: %s", len(rows), error)
-            self.apply(events.ResultsNotCommitted(task_ids))
-            return
-        except Exception:
-            log.exception("%d results could not be stored", len(rows))
-            self.apply(events.ResultsNotCommitted(task_ids))
+        except Exception as error:
+            if isinstance(error, StoreError):
+                log.warning("%d results could not be stored: %s", len(rows), error)
+            else:
+                log.exception("%d results could not be stored", len(rows))
+            if wanted.own:
+                asyncio.get_running_loop().call_later(COMMIT_AGAIN_S, self._perform, wanted)
+            else:
+                self.apply(events.ResultsNotCommitted(task_ids))
             return
         self.apply(events.ResultsCommitted(task_ids))
         if self._sender and news:

@@ -63,6 +63,8 @@ class Publisher:
         self._groups: dict[str, set[Subscriber]] = {}
         self._last = 0
         """Place of the last result that was committed here."""
+        self._passed: set[str] = set()
+        """Groups that may have results before `_last` which this process has not heard of yet."""
 
     def subscribe(self, subscriber: Subscriber, group_id: str) -> None:
         """Stream this group, from what the store holds on."""
@@ -79,13 +81,18 @@ class Publisher:
                 subscribers.discard(subscriber)
                 if not subscribers:
                     del self._groups[group_id]
+                    self._passed.discard(group_id)
 
     def result(self, group_id: str, delivered: Delivered) -> None:
         """A result was committed here."""
         if delivered.seq != self._last + 1:
             # Another process committed in between, perhaps to a group that is streamed here.
-            self.elsewhere(self._groups)
+            self._passed.update(self._groups)
         self._last = delivered.seq
+        if group_id in self._passed:
+            # Its note may be on the way: this one must not pass by what is before it.
+            self._passed.discard(group_id)
+            self.elsewhere([group_id])
         for subscriber in self._groups.get(group_id, ()):
             subscriber.stream.publish(group_id, delivered)
             subscriber.wake()

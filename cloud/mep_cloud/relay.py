@@ -140,7 +140,8 @@ class Relay:
         self.metrics = Metrics(self.hub, self.cluster.homes)
         await self.sender.start()
         await self.cluster.start()
-        sweeper = Sweeper(self.store, self.hub, self.settings.limits, self.blobs)
+        bounds = self.settings.limits
+        sweeper = Sweeper(self.store, self.hub, bounds, self.blobs, self.streams)
         self._sweeping = asyncio.create_task(sweeper.run())
         log.info("%d unfinished tasks taken up", self.hub.delivery.unfinished())
         return self

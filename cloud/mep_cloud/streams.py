@@ -18,10 +18,13 @@ class Streams:
     def __init__(self, told: Callable[[Collection[bytes | str]], None] = lambda _: None) -> None:
         self._told = told
         self._open: defaultdict[bytes | str, set[Outbox]] = defaultdict(set)
+        self._stored: set[bytes | str] = set()
 
-    def opened(self, session: bytes | str, outbox: Outbox) -> None:
-        """A stream is open."""
+    def opened(self, session: bytes | str, outbox: Outbox, *, stored: bool) -> None:
+        """A stream is open; `stored`: the store knows whether the session has ended."""
         self._open[session].add(outbox)
+        if stored:
+            self._stored.add(session)
 
     def closed(self, session: bytes | str, outbox: Outbox) -> None:
         """It is not any more."""
@@ -29,6 +32,18 @@ class Streams:
         outboxes.discard(outbox)
         if not outboxes:
             del self._open[session]
+            self._stored.discard(session)
+
+    @property
+    def stored(self) -> frozenset[bytes | str]:
+        """Sessions with open streams whose end the store knows."""
+        return frozenset(self._stored)
+
+    def again(self, sessions: Iterable[bytes | str]) -> None:
+        """Have these connect again, with a token that is good: they are not in the store."""
+        for session in sessions:
+            for outbox in list(self._open.get(session, ())):
+                outbox.goodbye("The token has expired, or was revoked.", 0.0)
 
     def revoke(self, sessions: Collection[bytes | str]) -> None:
         """These sessions were ended here: close what they opened."""

@@ -1,5 +1,6 @@
 """What time does, once a minute: tasks exceed their time-to-live, results their retention, and
-files that no task needs, expired tokens and old actions are removed.
+files that no task needs, expired tokens and old actions are removed. Streams of logins that have
+ended otherwise than here, as by the command line, are noticed too.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from mep_cloud.settings import Limits
 from mep_cloud.settings.limits import PLAUSIBLE_S
 from mep_cloud.store import Store
 from mep_cloud.store.task_rows import REPEATABLE_S
+from mep_cloud.streams import Streams
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +33,11 @@ class Sweeper:
         hub: Hub,
         bounds: Limits,
         blobs: Keeper,
+        streams: Streams,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._blobs = blobs
+        self._streams = streams
         self._store = store
         self._hub = hub
         self._bounds = bounds
@@ -67,6 +71,8 @@ class Sweeper:
         while await self._store.actions.forget(now - kept):
             pass
         await self._store.sessions.forget(now)
+        if open_ := self._streams.stored:
+            self._streams.again(await self._store.sessions.over(open_))
         await self._blobs.sweep()
 
     async def _end_overdue(self, before: float) -> None:

@@ -1,6 +1,7 @@
 """The token to send now: renewed when it expires, once for all connections of a process."""
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -13,6 +14,8 @@ from mep_sdk import auth
 from mep_sdk.auth import Credentials
 from mep_sdk.errors import CredentialsError
 
+log = logging.getLogger(__name__)
+
 MARGIN_S: Final = 60.0
 """A token is renewed so long before it expires: clocks differ, and requests take time."""
 
@@ -22,6 +25,8 @@ class Bearer:
 
     def __init__(self, credentials: Credentials) -> None:
         self._now = credentials
+        self._is_stored = True
+        """Where it is a person's login; else what is stored is older than this one."""
         self._lock = threading.Lock()
 
     def token(self) -> str:
@@ -36,7 +41,7 @@ class Bearer:
             return self._now.authorizer()
         with self._lock:
             if not _is_good(self._now):
-                self._now = _renewed(self._now)
+                self._renew()
             return self._now.token
 
     def refused(self, token: str) -> bool:
@@ -47,6 +52,22 @@ class Bearer:
             if self._now.token == token:
                 self._now = replace(self._now, expires=0.0)
             return True
+
+    def _renew(self) -> None:
+        from mep_sdk import oauth
+
+        if self._now.client_id:
+            self._now = oauth.client_token(self._now, time.time())
+            return
+        with _stored_login_locked():
+            stored = auth.load()
+            if stored is None or stored.login != self._now.login:
+                raise CredentialsError("you logged out meanwhile; run `mep login`")
+            if _is_good(stored) and stored.token != self._now.token:  # another process was faster
+                self._now, self._is_stored = stored, True
+                return
+            self._now = oauth.refreshed(stored if self._is_stored else self._now, time.time())
+            self._is_stored = _stored(self._now)
 
 
 _bearers: "weakref.WeakValueDictionary[tuple[object, ...], Bearer]" = weakref.WeakValueDictionary()
@@ -69,20 +90,17 @@ def _is_good(credentials: Credentials) -> bool:
     return bool(credentials.token) and credentials.expires - MARGIN_S > time.time()
 
 
-def _renewed(credentials: Credentials) -> Credentials:
-    from mep_sdk import oauth
-
-    if credentials.client_id:
-        return oauth.client_token(credentials, time.time())
-    with _stored_login_locked():
-        stored = auth.load()
-        if stored is None or stored.login != credentials.login:
-            raise CredentialsError("you logged out meanwhile; run `mep login`")
-        if _is_good(stored) and stored.token != credentials.token:  # another process was faster
-            return stored
-        fresh = oauth.refreshed(stored, time.time())
-        auth.store(fresh)
-        return fresh
+def _stored(credentials: Credentials) -> bool:
+    try:
+        auth.store(credentials)
+    except OSError as error:
+        log.warning(
+            "the login was renewed, and cannot be stored: %s. It ends with this program; make "
+            "room, then run `mep login`",
+            error,
+        )
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -93,9 +111,17 @@ def _stored_login_locked() -> Iterator[None]:
     except ImportError:  # not POSIX: the relay bears with a second exchange within a minute
         yield
         return
-    lock = os.open(auth.path().with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        path = auth.path().with_suffix(".lock")
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:  # a home that is full or read-only: likewise, and nothing can be stored
+        yield
+        return
+    try:
+        with contextlib.suppress(
+            OSError
+        ):  # a file system without locks, as Lustre may be: likewise
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
         os.close(lock)

@@ -332,7 +332,8 @@ class Client:
         ``pending`` is False, ``status`` is ``success``, ``failed`` or ``cancelled``, and
         ``completion_t`` (epoch seconds, text) and ``result`` or ``exception`` are added.
 
-        What has ended is asked for once; then it is answered without the network.
+        What has ended is asked for once; then it is answered without the network, as long as it is
+        among the last 64 MiB of results.
 
         Raises:
             ValueError: `task_id` is no UUID.

@@ -52,7 +52,7 @@ class Receiver(threading.Thread):
         self._fallback = Fallback(polling, stream.ledger, self._refused)
 
     def announce(self) -> None:
-        """Subscribe to groups that the relay has not been told of."""
+        """Tell the relay of groups that came, and of those that nobody watches any more."""
         self._soon(self._subscribe)
 
     def acknowledge(self, task_ids: Sequence[str]) -> None:
@@ -158,9 +158,13 @@ class Receiver(threading.Thread):
             self._fallback.down()
 
     async def _subscribe(self) -> None:
-        missing = self._stream.groups() - self._announced
-        if missing and self._link.up:
-            self._announced |= missing
+        if not self._link.up:
+            return  # the next hello tells all
+        groups, told = self._stream.groups(), self._announced
+        self._announced = groups
+        if gone := told - groups:
+            await self._link.send(to_sdk.Unsubscribe(tuple(gone)))
+        if missing := groups - told:
             await self._link.send(to_sdk.Subscribe(tuple(missing)))
 
     async def _receive(self, message: to_sdk.ToSdk) -> None:

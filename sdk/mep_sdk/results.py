@@ -47,7 +47,11 @@ class ResultStream:
         with self._lock:
             self._groups[group] -= 1
             self._groups += Counter()  # drops what nobody watches
-            if not self._groups and self._receiver is not None:
+            if self._receiver is None:
+                return
+            if self._groups:
+                self._receiver.announce()
+            else:
                 receiver, self._receiver = self._receiver, None
                 receiver.stop()
 

@@ -1,5 +1,7 @@
 """What is asked of many tasks at once, in few requests; what has ended is asked for once."""
 
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -11,6 +13,35 @@ from mep_sdk.outcome import shown
 
 STATUS_IDS: Final = 1000
 """Tasks asked for in one request."""
+KEPT_BYTES: Final = 64 * 1024 * 1024
+"""Of serialized results that are told again without the network; the newest are kept."""
+_TASK_BYTES: Final = 1000
+"""What a task takes besides, about."""
+
+
+class Ended:
+    """How tasks ended that were asked for lately. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._told: OrderedDict[str, tuple[dict[str, Any], int]] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, task_id: str) -> dict[str, Any] | None:
+        """What is known of this task."""
+        kept = self._told.get(task_id)
+        return None if kept is None else kept[0]
+
+    def keep(self, task_id: str, told: dict[str, Any], size: int) -> None:
+        """Remember it, and forget the oldest where that is too much; `size` is the result's."""
+        with self._lock:
+            if task_id in self._told:
+                return
+            self._told[task_id] = told, size + _TASK_BYTES
+            self._bytes += size + _TASK_BYTES
+            while self._bytes > KEPT_BYTES:
+                _, (_, freed) = self._told.popitem(last=False)
+                self._bytes -= freed
 
 
 class Tasks:
@@ -18,20 +49,22 @@ class Tasks:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._ended: dict[str, dict[str, Any]] = {}
+        self._ended = Ended()
 
     def statuses(self, task_ids: list[str], *, keep: bool) -> dict[str, dict[str, Any]]:
         """See :meth:`mep_sdk.Client.statuses`."""
         names = {str(task_id): uuid_text(task_id, "task id") for task_id in task_ids}
-        found = {each: self._ended[each] for each in names.values() if each in self._ended}
+        kept = {each: self._ended.get(each) for each in names.values()}
+        found = {each: told for each, told in kept.items() if told is not None}
         for some in _chunks([each for each in dict.fromkeys(names.values()) if each not in found]):
             while some:
                 results = self._ask(some)
                 for task_id, status in results.items():
-                    found[task_id] = told = shown(self._connection.large.whole(status))
+                    whole = self._connection.large.whole(status)
+                    found[task_id] = told = shown(whole)
                     known = not isinstance(told.get("exception"), TaskNotFound)
                     if keep and known and not told["pending"]:
-                        self._ended[task_id] = told
+                        self._ended.keep(task_id, told, _size(whole))
                 late = [each for each in some if (results[each].details or {}).get(ASK_AGAIN)]
                 # An answer has room for one at least.
                 some = late if len(late) < len(some) else []
@@ -51,6 +84,10 @@ class Tasks:
             )
             answers.update(answer["tasks"])
         return answers
+
+
+def _size(status: TaskStatus[bytes]) -> int:
+    return sum(len(each or b"") for each in (status.result, status.exception_payload))
 
 
 def _chunks(task_ids: list[str]) -> Iterable[list[str]]:

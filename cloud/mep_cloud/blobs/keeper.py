@@ -58,7 +58,7 @@ class Keeper:
         self._clock = clock
         self._uploads: Counter[str] = Counter()
         self._expected = 0
-        """Bytes that uploads under way may still write."""
+        """Bytes of the uploads under way, as announced: those written already count twice."""
 
     async def receive(self, announced: Announced, body: AsyncIterator[bytes]) -> Blob:
         """Take an upload; it is on disk then, and kept for a while.

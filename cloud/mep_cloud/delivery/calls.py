@@ -155,14 +155,15 @@ def end(
 ) -> None:
     """These calls have a result, which is now on its way to the disk.
 
-    `tell` is the connection that waits for the acknowledgement.
+    `tell` is the connection that waits for the acknowledgement; without one, the end was made
+    here, and nobody sends it again.
     """
     for call, _ in endings:
         user_endpoint.waiting.pop(call.task_id, None)
         user_endpoint.sent.pop(call.task_id, None)
         user_endpoint.ending[call.task_id] = (call, [] if tell is None else [tell])
     if endings:
-        out.append(CommitResults(tuple(endings)))
+        out.append(CommitResults(tuple(endings), own=tell is None))
 
 
 def committed(state: State, task_ids: Iterable[str], out: Out) -> None:
@@ -181,14 +182,17 @@ def committed(state: State, task_ids: Iterable[str], out: Out) -> None:
         state.forget_idle(user_endpoint)
 
 
-def not_committed(state: State, task_ids: Iterable[str], out: Out) -> None:
+def not_committed(state: State, task_ids: Iterable[str], now: float, out: Out) -> None:
     """Results did not reach the disk: the endpoint must send them again, on a new connection."""
-    closing: set[int] = set()
+    touched: dict[str, UserEndpoint] = {}
     for task_id in task_ids:
         user_endpoint = state.homes[task_id]
         call, _ = user_endpoint.ending.pop(task_id)
         user_endpoint.sent[task_id] = call
-        if user_endpoint.link is not None:
-            closing.add(user_endpoint.link.connection)
+        touched[user_endpoint.id] = user_endpoint
     reason = "The relay could not store results; send them again."
-    out.extend(CloseLink(connection, TRY_AGAIN, reason) for connection in sorted(closing))
+    for user_endpoint in touched.values():
+        if user_endpoint.link is not None:
+            out.append(CloseLink(user_endpoint.link.connection, TRY_AGAIN, reason))
+        else:
+            advance(state, user_endpoint, now, out)

@@ -56,6 +56,8 @@ class CommitResults:
     """Make these endings durable; answered by ``ResultsCommitted`` or ``ResultsNotCommitted``."""
 
     endings: tuple[tuple[Call, Result], ...]
+    own: bool = False
+    """They were made here: tried until the disk takes them, since nobody sends them again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """User endpoint links: reconciliation, credits, results, states, leaving."""
 
+import math
+
 import msgspec
 
 from mep.wire import codes, limits
@@ -150,8 +152,11 @@ def _bounded(result: Result, max_result: int) -> Result:
     return msgspec.structs.replace(result, failure=failure)
 
 
-def states(state: State, event: StatesArrived, out: Out) -> None:
-    """Tasks moved within the process."""
+def states(state: State, event: StatesArrived, now: float, out: Out) -> None:
+    """Tasks moved within the process; what is no moment in time was just now.
+
+    Infinity and NaN have no place in JSON, in which others are told.
+    """
     user_endpoint = state.links.get(event.connection)
     if user_endpoint is None:
         return
@@ -159,6 +164,8 @@ def states(state: State, event: StatesArrived, out: Out) -> None:
     for change in event.changes:
         call = user_endpoint.sent.get(change.task_id)
         if call is not None:
+            if not math.isfinite(change.at):
+                change = msgspec.structs.replace(change, at=now)
             call.state = change.state
             if change.state == "running":
                 call.running = change.at

@@ -86,7 +86,7 @@ def _handle_link(state: State, event: events.Event, now: float, out: list[Instru
         case events.ResultsArrived():
             links.results(state, event, out)
         case events.StatesArrived():
-            links.states(state, event, out)
+            links.states(state, event, now, out)
         case events.LeavingWished():
             links.leaving(state, event, out)
         case _:
@@ -120,7 +120,7 @@ def _handle_rest(state: State, event: events.Event, now: float, out: list[Instru
         case events.ResultsCommitted(task_ids):
             calls.committed(state, task_ids, out)
         case events.ResultsNotCommitted(task_ids):
-            calls.not_committed(state, task_ids, out)
+            calls.not_committed(state, task_ids, now, out)
         case events.TimePassed():
             sites.time_passed(state, now, out)
         case events.TasksExpired():

@@ -64,7 +64,8 @@ async def post(
     except (OSError, ValueError, asyncio.IncompleteReadError) as error:
         raise NotDelivered(f"The connection broke: {type(error).__name__}.") from error
     finally:
-        writer.close()
+        # No more is said or heard: to close TLS, the receiver would have to do its part.
+        writer.transport.abort()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 

@@ -125,13 +125,17 @@ class Sender:
 
     async def _refresh_for_ever(self) -> None:
         while True:
+            # Not wait_for: in Python 3.11 that may drop a cancellation, and close() wait for ever.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), REFRESH_S)
+                async with asyncio.timeout(REFRESH_S):
+                    await self._look.wait()
             self._look.clear()
             try:
                 await self._refresh()
             except StoreError as error:
                 log.warning("webhooks could not be read: %s", error)
+            except Exception:
+                log.exception("webhooks could not be read")
 
     async def _refresh(self) -> None:
         # One that came while all were read may be missing among them: its news would be lost.

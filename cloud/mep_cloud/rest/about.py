@@ -60,7 +60,10 @@ async def health(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """``GET /readyz``: anonymous; 503 once the relay is about to end, or its disk takes nothing."""
+    """``GET /readyz``: anonymous; 503 once the relay is about to end, or has lost its database.
+
+    That it takes transactions is tried; not, since anybody may ask, that its disk has room.
+    """
     relay = relay_of(request)
     if relay.draining:
         return answer(request, {"status": "draining"}, 503)

@@ -86,7 +86,7 @@ async def raw(request: Request, most: int | None = None) -> bytes:
     """The request's body, of at most `most` bytes; None: as many as the settings say.
 
     Raises:
-        Refusal: 413, more than the relay takes.
+        Refusal: 413, more than `most` bytes.
     """
     several = most is None
     most = relay_of(request).settings.limits.request if most is None else most

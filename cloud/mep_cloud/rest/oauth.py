@@ -24,7 +24,7 @@ from mep_cloud.auth import (
     fingerprint,
     new_token,
 )
-from mep_cloud.errors import StoreError
+from mep_cloud.errors import Refusal, StoreError
 from mep_cloud.relay import Relay
 from mep_cloud.rest.bodies import JSON, is_https, raw, relay_of
 from mep_cloud.store.logins import Poll
@@ -46,7 +46,7 @@ _COMPUTE_SERVER: Final = "funcx_service"
 _AUTH_SERVER: Final = "auth.globus.org"
 _FIELD: Final = 1024
 _FORM: Final = 64 * 1024
-"""Bytes of a form: anybody may send one."""
+"""Bytes of a form: anybody may send one, and to take apart a large one stops everything else."""
 BUSY_S: Final = 60
 """When to begin a login again where too many are on their way."""
 
@@ -268,6 +268,9 @@ def _address(request: Request) -> str:
 async def _form(request: Request) -> Form:
     try:
         fields = parse_qs((await raw(request, _FORM)).decode("utf-8"), max_num_fields=50)
+    except Refusal as refusal:
+        message = f"A form has at most {_FORM} bytes."
+        raise OAuthError("invalid_request", message, refusal.status) from None
     except ValueError as error:
         raise OAuthError("invalid_request", f"The form cannot be read: {error}.") from error
     for name, values in fields.items():

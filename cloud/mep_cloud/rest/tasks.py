@@ -22,7 +22,7 @@ from mep.wire.rest import (
     result_path,
 )
 from mep.wire.strategies import as_text
-from mep.wire.tasks import Blob, Failure
+from mep.wire.tasks import Blob, Failure, TaskState
 from mep_cloud.delivery.state import Call
 from mep_cloud.errors import Refusal
 from mep_cloud.ids import checked
@@ -68,7 +68,7 @@ async def record(request: Request) -> Response:
     call = (await _calls(relay, [task])).get(task_id)
     told = TaskRecord(
         task_id=task_id,
-        status=task.outcome or (call.state if call else "running"),
+        status=task.outcome or _live(call),
         transitions=_transitions(task, call),
         function_uuid=origin.function_id,
         function_name=origin.function_name,
@@ -97,11 +97,9 @@ async def listing(request: Request) -> Response:
     if group_id is not None:
         group_id = checked(group_id, "task group id")
     found = await relay.store.tasks.newest(user.id, group_id, limit)
-    live = relay.hub.delivery.task_state
+    calls = await relay.cluster.calls([each.task_id for each in found if not each.status])
     shown = [
-        each
-        if each.status
-        else msgspec.structs.replace(each, status=live(each.task_id) or "running")
+        msgspec.structs.replace(each, status=each.status or _live(calls.get(each.task_id)))
         for each in found
     ]
     return answer(request, ListedTasks(shown))
@@ -226,11 +224,15 @@ async def _calls(relay: Relay, tasks: Iterable[StoredTask]) -> dict[str, Call]:
     return await relay.cluster.calls([task.task_id for task in tasks if task.outcome is None])
 
 
+def _live(call: Call | None) -> TaskState:
+    """State of a task that has not ended, where nobody says otherwise."""
+    return call.state if call else "running"
+
+
 def _status(task: StoredTask, call: Call | None, *, binary: bool) -> TaskStatus[Any]:
     details = {"task_transitions": _transitions(task, call)}
     if task.outcome is None:
-        state = call.state if call else "running"
-        return TaskStatus(task.task_id, state, details=details)
+        return TaskStatus(task.task_id, _live(call), details=details)
     completed = str(task.ended)
     if task.outcome == "success":
         result: bytes | str | None = None

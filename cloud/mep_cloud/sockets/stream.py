@@ -7,6 +7,7 @@ from starlette.websockets import WebSocket
 
 from mep.wire import PROTOCOL, codes, to_sdk
 from mep.wire.codec import WireError
+from mep_cloud.auth import bearer, is_own
 from mep_cloud.errors import Refusal, StoreError
 from mep_cloud.ids import checked
 from mep_cloud.outbox import Outbox
@@ -22,15 +23,16 @@ MAX_GROUPS: Final = 1000
 async def sdk_stream(websocket: WebSocket) -> None:
     """One connection of an SDK."""
     relay = relay_of(websocket)
+    header = websocket.headers.get("authorization")
     try:
-        user, login = await relay.gatekeeper.session(websocket.headers.get("authorization"))
+        user, login = await relay.gatekeeper.session(header)
     except (Refusal, StoreError) as error:
         await deny(websocket, error)
         return
     await websocket.accept()
     outbox = Outbox(websocket, to_sdk.Goodbye)
     session = _Session(relay, user, outbox)
-    relay.streams.opened(login, outbox)
+    relay.streams.opened(login, outbox, stored=is_own(bearer(header)))
     try:
         peer = messages(websocket, to_sdk.from_sdk)
         await converse(outbox, peer, session.hello, session.receive)

@@ -154,6 +154,8 @@ class Blobs:
     async def claim_free(self, before: float) -> list[str]:
         """Some files that may be removed by now; no task can refer to them any more."""
         due = select(blobs.c.id).where(blobs.c.free < before).order_by(blobs.c.free).limit(STEP)
+        # One that a submit to another process takes just now is not due any more.
+        due = due.with_for_update(skip_locked=True)
 
         def operation(connection: Connection) -> list[str]:
             found = list(connection.scalars(due))

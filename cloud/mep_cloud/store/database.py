@@ -164,7 +164,12 @@ class Database:
         """
         if isinstance(self._where, Path):
             raise StoreError("SQLite tells nobody.")
-        return await notifications(self._where, channel)
+        from psycopg import Error
+
+        try:
+            return await notifications(self._where, channel)
+        except Error as error:
+            raise StoreError(f"The database {self.name} cannot be listened to: {error}") from error
 
     def write(self, operation: Callable[[Connection], T]) -> asyncio.Future[T]:
         """Run `operation` in a transaction; the future is done when it is on disk.
@@ -190,7 +195,8 @@ class Database:
         """Run `query` on a snapshot of what is committed.
 
         Raises:
-            StoreFails: the database is in trouble.
+            StoreError: it is closed.
+            StoreFails: it is in trouble, or out of reach; another time it may not be.
         """
         if self._reader is None or self._threads is None:
             raise StoreError("the database is not open")

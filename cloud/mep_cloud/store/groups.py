@@ -100,6 +100,8 @@ def _with_role(user_id: str) -> Any:
 
 
 def _keep_a_manager(connection: Connection, group_id: str, user_id: str) -> None:
+    # Another process that takes a manager out waits until this transaction is over.
+    connection.execute(select(groups.c.id).where(groups.c.id == group_id).with_for_update())
     managers = group_members.c.group_id == group_id, group_members.c.role == "manager"
     mine = select(group_members.c.user_id).where(*managers, group_members.c.user_id == user_id)
     count = select(func.count()).select_from(group_members).where(*managers)

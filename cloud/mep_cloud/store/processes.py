@@ -66,6 +66,7 @@ _ORPHANS = (
         tasks.c.outcome.is_(None),
         ~exists().where(homes.c.endpoint_id == user_endpoints.c.endpoint_id),
     )
+    .order_by(user_endpoints.c.endpoint_id)  # as in `claim`
 )
 _ADOPT = (
     postgresql.insert(homes)

@@ -1,6 +1,6 @@
 """Access and refresh tokens: what one login led to is a family, and ends together."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from typing import Any, Final
 
@@ -94,6 +94,19 @@ class Sessions:
             return {token, row.family}
 
         return await self._database.write(operation)
+
+    async def over(self, sessions: Collection[bytes | str]) -> set[bytes | str]:
+        """Which of these logins (by family) and lone tokens (by hash) are not there any more."""
+        families = [each for each in sessions if isinstance(each, str)]
+        hashes = [each for each in sessions if isinstance(each, bytes)]
+        logins = select(tokens.c.family).where(tokens.c.family.in_(families)).distinct()
+        lone = select(tokens.c.hash).where(tokens.c.hash.in_(hashes))
+
+        def gone(connection: Connection) -> set[bytes | str]:
+            there = {bytes(each) for each in connection.scalars(lone)}
+            return {*sessions} - there - {*connection.scalars(logins)}
+
+        return await self._database.read(gone)
 
     async def revoke_all(self, user_id: str, secret: bytes) -> None:
         """Forget whatever speaks for a person or a service client.

@@ -5,7 +5,7 @@ from dataclasses import replace
 from heapq import merge
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, case, func, literal, null, select
+from sqlalchemy import Connection, Select, bindparam, case, func, null, select
 
 from mep.wire import limits
 from mep.wire.rest import ListedTask
@@ -24,6 +24,39 @@ from mep_cloud.store.task_rows import (
 
 _CHUNK: Final = 500
 """Ids in one IN list."""
+
+# Built once: of a request for one task, building these took most of the time.
+_THESE: Final = tasks.c.task_id.in_(bindparam("ids", expanding=True))
+_MINE: Final = tasks.c.owner == bindparam("whose")
+_STORED: Final = select(*STATUS_COLUMNS).where(_MINE, _THESE)
+_LEFT_OUT: Final = select(*WITHOUT_RESULT).where(_MINE, _THESE)
+_SIZES: Final = select(tasks.c.task_id, func.length(tasks.c.result)).where(
+    _MINE, _THESE, tasks.c.result.is_not(None)
+)
+_OWNED: Final = select(tasks.c.task_id).where(_MINE, _THESE)
+UNENDED: Final = select(tasks.c.task_id).where(_THESE, tasks.c.outcome.is_(None))
+PAYLOADS: Final = select(tasks.c.task_id, tasks.c.payload).where(
+    _THESE, tasks.c.payload.is_not(None)
+)
+_UNACKNOWLEDGED: Final = (
+    select(tasks.c.result_seq, *STATUS_COLUMNS)
+    .where(
+        tasks.c.group_id == bindparam("group"),
+        tasks.c.outcome.is_not(None),
+        tasks.c.acknowledged.is_(False),
+        tasks.c.result_seq > bindparam("after"),
+    )
+    .order_by(tasks.c.result_seq)
+    .limit(bindparam("most"))
+)
+_GROUPS: Final = (
+    select(task_groups.c.id)
+    .where(task_groups.c.owner == bindparam("whose"))
+    .order_by(task_groups.c.created.desc())
+    .limit(bindparam("most"))
+)
+_GROUP: Final = _GROUPS.where(task_groups.c.id == bindparam("group"))
+_LISTED: Final = LISTED.where(tasks.c.group_id == bindparam("group")).limit(bindparam("most"))
 
 
 def count_unfinished(connection: Connection, endpoint_id: str | None) -> int:
@@ -87,11 +120,10 @@ def stored(
 ) -> dict[str, StoredTask]:
     """See :meth:`~.tasks.Tasks.get`."""
     late = set() if most is None else _beyond(connection, task_ids, owner, most)
-    query = select(*STATUS_COLUMNS).where(tasks.c.owner == owner)
     early = [task_id for task_id in task_ids if task_id not in late]
-    found = {row.task_id: as_stored(row) for row in selected(connection, query, early)}
-    query = select(*WITHOUT_RESULT).where(tasks.c.owner == owner)
-    for row in selected(connection, query, list(late)):
+    rows = selected(connection, _STORED, early, whose=owner)
+    found = {row.task_id: as_stored(row) for row in rows}
+    for row in selected(connection, _LEFT_OUT, list(late), whose=owner):
         found[row.task_id] = replace(as_stored(row), left_out=True)
     missing = [task_id for task_id in task_ids if task_id not in found]
     for chunk in _chunks(missing):
@@ -103,10 +135,7 @@ def _beyond(connection: Connection, task_ids: Sequence[str], owner: str, most: i
     """Tasks whose results are more than `most` bytes together with those before; never the first
     that has one.
     """
-    query = select(tasks.c.task_id, func.length(tasks.c.result)).where(
-        tasks.c.owner == owner, tasks.c.result.is_not(None)
-    )
-    sizes = dict(map(tuple, selected(connection, query, task_ids)))
+    sizes = dict(map(tuple, selected(connection, _SIZES, task_ids, whose=owner)))
     late, total = set(), 0
     for task_id in task_ids:
         size = sizes.get(task_id, 0)
@@ -119,8 +148,7 @@ def _beyond(connection: Connection, task_ids: Sequence[str], owner: str, most: i
 
 def owned(connection: Connection, task_ids: Sequence[str], owner: str) -> set[str]:
     """Which of these tasks are `owner`'s; those whose results were dropped are, too."""
-    query = select(tasks.c.task_id).where(tasks.c.owner == owner)
-    found = {row.task_id for row in selected(connection, query, task_ids)}
+    found = {row.task_id for row in selected(connection, _OWNED, task_ids, whose=owner)}
     for chunk in _chunks([task_id for task_id in task_ids if task_id not in found]):
         found |= expired(connection, chunk, owner).keys()
     return found
@@ -149,14 +177,15 @@ def origin(connection: Connection, task_id: str) -> TaskOrigin | None:
 
 def newest(connection: Connection, owner: str, group_id: str | None, most: int) -> list[ListedTask]:
     """See :meth:`~.tasks.Tasks.newest`."""
-    groups = select(task_groups.c.id).where(task_groups.c.owner == owner)
-    if group_id is not None:
-        groups = groups.where(task_groups.c.id == group_id)
-    groups = groups.order_by(task_groups.c.created.desc()).limit(most)
+    wanted = {"whose": owner, "most": most}
+    if group_id is None:
+        groups = connection.scalars(_GROUPS, wanted).all()
+    else:
+        groups = connection.scalars(_GROUP, wanted | {"group": group_id}).all()
     found: list[ListedTask] = []
-    for group in connection.scalars(groups).all():  # each from its index: groups are large
-        query = LISTED.where(tasks.c.group_id == group).limit(most - len(found))
-        found.extend(ListedTask(*row) for row in connection.execute(query))
+    for group in groups:  # each from its index: groups are large
+        rows = connection.execute(_LISTED, {"group": group, "most": most - len(found)})
+        found.extend(ListedTask(*row) for row in rows)
         if len(found) >= most:
             break
     return found
@@ -172,21 +201,12 @@ def unacknowledged(
     connection: Connection, group_id: str, after: int
 ) -> tuple[list[Delivered], bool]:
     """See :meth:`~.tasks.Tasks.unacknowledged`."""
-    query = (
-        select(tasks.c.result_seq, *STATUS_COLUMNS)
-        .where(
-            tasks.c.group_id == literal(group_id),
-            tasks.c.outcome.is_not(None),
-            tasks.c.acknowledged.is_(False),
-            tasks.c.result_seq > after,
-        )
-        .order_by(tasks.c.result_seq)
-        .limit(limits.BATCH_TASKS)
-    )
+    wanted = {"group": group_id, "after": after, "most": limits.BATCH_TASKS}
+    rows = connection.execute(_UNACKNOWLEDGED, wanted)
     batch: list[Delivered] = []
     size = 0
     dropped = unfetched(connection, group_id, after, limits.BATCH_TASKS)
-    kept = (Delivered(row.result_seq, as_result(row)) for row in connection.execute(query))
+    kept = (Delivered(row.result_seq, as_result(row)) for row in rows)
     for delivered in merge(dropped, kept, key=_seq):
         batch.append(delivered)
         size += len(delivered.result.payload)
@@ -195,11 +215,13 @@ def unacknowledged(
     return batch, False
 
 
-def selected(connection: Connection, query: Select[Any], task_ids: Sequence[str]) -> list[Any]:
-    """The rows of these tasks."""
+def selected(
+    connection: Connection, query: Select[Any], task_ids: Sequence[str], **bound: str
+) -> list[Any]:
+    """The rows of these tasks, by a query with their ids as ``ids``."""
     rows: list[Any] = []
     for chunk in _chunks(task_ids):
-        rows.extend(connection.execute(query.where(tasks.c.task_id.in_(chunk))))
+        rows.extend(connection.execute(query, {"ids": chunk, **bound}))
     return rows
 
 

@@ -1,5 +1,6 @@
 """Statements over tasks, and their rows as the package's records."""
 
+import math
 from typing import Any, Final
 
 import msgspec
@@ -218,7 +219,7 @@ def ending_row(ending: Ending) -> dict[str, Any]:
         "traceback_": failure.traceback if failure else None,
         "dispatched_": ending.dispatched or None,
         "waited_": ending.waited or None,
-        "began_": result.began or None,
+        "began_": result.began if result.began and math.isfinite(result.began) else None,
         "ended_": _ended(result.ended, ending.at),
         "blob_": encoded(result.blob),
     }

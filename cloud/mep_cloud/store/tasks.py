@@ -22,7 +22,7 @@ from mep_cloud.store.records import (
     TaskOrigin,
     UnfinishedTask,
 )
-from mep_cloud.store.schema import task_groups, tasks
+from mep_cloud.store.schema import task_groups
 from mep_cloud.store.task_rows import (
     ACKNOWLEDGE,
     END,
@@ -191,13 +191,11 @@ class Tasks:
 
     async def unended(self, task_ids: Sequence[str]) -> set[str]:
         """Which of these tasks have not ended."""
-        query = select(tasks.c.task_id).where(tasks.c.outcome.is_(None))
-        return {row.task_id for row in await self._select(query, task_ids)}
+        return {row.task_id for row in await self._select(queries.UNENDED, task_ids)}
 
     async def payloads(self, task_ids: Sequence[str]) -> dict[str, bytes]:
         """Arguments of unfinished tasks; one that has ended meanwhile is left out."""
-        query = select(tasks.c.task_id, tasks.c.payload).where(tasks.c.payload.is_not(None))
-        rows = await self._select(query, task_ids)
+        rows = await self._select(queries.PAYLOADS, task_ids)
         return {row.task_id: row.payload for row in rows}
 
     async def get(

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from mep_cloud.errors import StoreError
+from mep_cloud.errors import StoreError, StoreFails
 from mep_cloud.store.failures import Failures, reason
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ class Writer:
 
     def _execute(self, connection: Connection, jobs: list[_Job]) -> None:
         if self._broken is not None:
-            _fail(jobs, StoreError(self._broken))
+            _fail(jobs, StoreFails(self._broken))
             return
         try:
             with connection.begin():
@@ -106,7 +106,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - handed to the caller through its future
             if isinstance(error, DBAPIError) and error.connection_invalidated:
                 self._break(error)
-            if len(jobs) == 1:
+            elif len(jobs) == 1:
                 jobs[0].error = self._failures.failure(error) or error
                 return
             for job in jobs:

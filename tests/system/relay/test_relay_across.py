@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import uuid
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -112,6 +113,47 @@ def test_tasks_results_and_states_cross_over(pair: Pair) -> None:
                     assert told["transitions"]["began"] == 5.0
                 await endpoint.send([Result(task_id, "success", b"r", None, 5.0, 6.0)])
                 await sdk.until(lambda: task_id in sdk.results)
+
+    asyncio.run(flow())
+
+
+def test_a_moment_that_is_no_time_harms_no_other_process(pair: Pair) -> None:
+    """What user endpoints say is told on, and they are their users'."""
+    site = Site(pair)
+    sdk = FakeSdk(pair.relays[OTHER].url, str(at(pair, OTHER).alice.token), (site.group,))
+
+    async def flow() -> None:
+        async with site.manager() as manager, kept(sdk.link):
+            (task_id,) = await asyncio.to_thread(site.submit, at(pair, OTHER).alice, "x")
+            endpoint = await site.endpoint(manager, run=lambda _: None)
+            async with kept(endpoint.link):
+                await endpoint.hear_task(task_id)
+                await endpoint.move(StateChange(task_id, "running", math.nan))
+                await sdk.until(lambda: len(sdk.states) == 1)
+                assert math.isfinite(sdk.states[0].at)
+                ended = Result(task_id, "success", b"r", None, math.inf, math.nan)
+                await endpoint.send([ended])
+                await sdk.until(lambda: task_id in sdk.results)
+                path = f"/v3/tasks/{task_id}"
+                told = await asyncio.to_thread(at(pair, OTHER).alice.ok, "GET", path)
+                assert told["status"] == "success"
+                assert set(told["transitions"]) == {"created", "dispatched", "ended"}
+
+    asyncio.run(flow())
+
+
+def test_lists_tell_the_state_that_the_home_knows(pair: Pair) -> None:
+    site = Site(pair)
+    (task_id,) = site.submit(at(pair, OTHER).alice, "x")
+    pair.home(site.id)
+
+    async def flow() -> None:
+        for index in (HOME, OTHER):
+            alice = at(pair, index).alice
+            path = f"/v3/tasks?task_group_id={site.group}"
+            (listed,) = (await asyncio.to_thread(alice.ok, "GET", path))["tasks"]
+            assert listed["task_id"] == task_id
+            assert listed["status"] == "waiting-for-ep"
 
     asyncio.run(flow())
 

@@ -343,11 +343,12 @@ def test_what_is_malformed(running: Any, path: str, form: dict[str, str], error:
     assert answer.json()["error"] == error
 
 
-@pytest.mark.parametrize("path", ["token", "token/revoke", "device_authorization"])
-def test_what_anybody_may_send_is_small(running: Any, path: str) -> None:
-    answer = oauth(running, path, client_id="mep", filler="x" * 64 * 1024)
+@pytest.mark.parametrize("path", ["device_authorization", "token", "token/revoke"])
+def test_a_form_of_nobody_is_bounded(running: Any, path: str) -> None:
+    """Where requests may be large, one such form would keep the relay busy for half a minute."""
+    answer = oauth(running, path, scope="A" * 100_000)
     assert answer.status_code == 413
-    assert "at once." in answer.json()["message"]
+    assert answer.json()["error"] == "invalid_request"
 
 
 def test_a_terminal_is_sent_to_the_address_that_browsers_know(running: Any) -> None:

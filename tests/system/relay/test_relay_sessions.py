@@ -1,10 +1,13 @@
 """The SDK and ``mep login`` with tokens that expire, against a running relay."""
 
+import errno
+import fcntl
 import os
 import pty
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -80,6 +83,51 @@ def test_a_login_that_another_process_renewed(login: auth.Credentials) -> None:
     auth.store(replace(login, token="of another process"))
     assert bearer.Bearer(late).token() == "of another process"
     assert old.token() == login.token
+
+
+def test_a_home_on_a_file_system_without_locks(
+    login: auth.Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    auth.store(replace(login, expires=time.time()))
+    assert whoami() == "gil@relay.local"
+    renewed = auth.load()
+    assert renewed is not None
+    assert renewed.token != login.token
+
+
+def test_a_home_that_is_full_ends_no_login_of_a_running_program(
+    login: auth.Credentials, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was renewed is not stored then, and what is stored was exchanged already."""
+
+    def full(**_: object) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    auth.store(replace(login, expires=time.time()))
+    exchanged: list[str] = []
+    refreshed = oauth.refreshed
+
+    def noted(credentials: auth.Credentials, now: float) -> auth.Credentials:
+        exchanged.append(credentials.refresh_token)
+        return refreshed(credentials, now)
+
+    monkeypatch.setattr(oauth, "refreshed", noted)
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    # Nor can the file be made that keeps others from exchanging it meanwhile.
+    auth.path().with_suffix(".lock").mkdir()
+    keeper = bearer.Bearer(replace(login, expires=time.time()))
+    tokens = [keeper.token()]
+    assert "Disk quota exceeded" in caplog.text
+    for _ in range(2):
+        assert keeper.refused(tokens[-1])
+        tokens.append(keeper.token())
+    assert len({login.token, *tokens}) == 4
+    assert len(set(exchanged)) == 3
+    monkeypatch.undo()
 
 
 def test_whoever_logged_out_gets_no_new_token(login: auth.Credentials) -> None:

@@ -1,8 +1,10 @@
 """Every race of delivery, as events in and instructions out."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from mep_cloud.delivery import events as e
 from mep_cloud.delivery import instructions as i
 from mep_cloud.delivery.machine import Delivery
@@ -482,6 +484,28 @@ def test_results_that_the_disk_refused_are_sent_again() -> None:
     assert ended(world.result("a", connection=11))
 
 
+def test_results_that_the_disk_refused_of_a_process_that_ended_are_asked_for() -> None:
+    """They are in its spool, and the next process sends them."""
+    world = World()
+    world.up("a")
+    world.result("a")
+    assert starts(world.exited("n1")) == []
+    assert starts(world(e.ResultsNotCommitted(("a",)))) == ["n2"]
+
+
+def test_who_made_an_end_is_told() -> None:
+    world = World()
+    world.up("a")
+    (sent_by_endpoint,) = world.result("a")
+    assert isinstance(sent_by_endpoint, i.CommitResults)
+    assert not sent_by_endpoint.own
+    world.submit("b")
+    (made_here,) = (
+        each for each in world(e.TasksExpired(("b",))) if isinstance(each, i.CommitResults)
+    )
+    assert made_here.own
+
+
 def test_a_newer_connection_replaces_the_older() -> None:
     world = World()
     world.up("a")
@@ -499,6 +523,17 @@ def test_states_reach_the_stream_and_the_status() -> None:
     other = StateChange("zz", "running", 5.0)
     assert world(e.StatesArrived(10, (change, other))) == [i.PublishStates("g", (change,))]
     assert world.machine.task_state("a") == "running"
+
+
+@pytest.mark.parametrize("moment", [math.nan, math.inf, -math.inf])
+def test_a_state_whose_moment_is_no_time_came_now(moment: float) -> None:
+    world = World()
+    world.up("a")
+    (told,) = world(e.StatesArrived(10, (StateChange("a", "running", moment),)))
+    assert told == i.PublishStates("g", (StateChange("a", "running", world.now),))
+    known = world.machine.task_call("a")
+    assert known is not None
+    assert known.running == world.now
 
 
 def test_first_dispatch_is_kept() -> None:

@@ -1,6 +1,7 @@
 """Several stores on one PostgreSQL database: whose endpoint, whose place, and who is fenced off."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,19 +19,21 @@ from mep_cloud.errors import StoreError, StoreFails
 from mep_cloud.hooks.sender import Sender
 from mep_cloud.settings import Hooks
 from mep_cloud.store import Store
+from mep_cloud.store.blobs import attach
 from mep_cloud.store.engines import SERVING, postgresql_engine
 from mep_cloud.store.processes import shared_places
 from mep_cloud.store.records import (
     Ending,
+    GroupRecord,
     News,
     NewTask,
     Submission,
     Webhook,
 )
 from mep_cloud.store.webhooks import Batch
-from sqlalchemy import URL, text
+from sqlalchemy import URL, Connection, text
 
-from mep.wire.tasks import Result
+from mep.wire.tasks import Blob, Result
 
 BOUND_S = 60
 
@@ -153,7 +156,7 @@ def test_a_process_without_a_sign_of_life_can_write_nothing_more(url: URL) -> No
         await fence(one, two)
         assert await one.store.processes.bury(two.number, ())
         assert await one.store.processes.adopt(one.number) == ["e"]
-        with pytest.raises(StoreFails):
+        with pytest.raises(StoreFails, match="was lost"):
             await two.store.tasks.end([ending("a")])
         assert "was lost" in await two.lost
         with pytest.raises(StoreError):
@@ -190,7 +193,7 @@ def test_what_a_stopped_process_has_locked_is_free_once_it_is_fenced(url: URL) -
         waiting = asyncio.create_task(one.store.tasks.end([ending("a")]))
         await fence(one, two)
         assert len(await waiting) == 1
-        with pytest.raises(StoreFails):
+        with pytest.raises(StoreFails, match="was lost"):
             await stuck
 
     run(url, work)
@@ -340,5 +343,94 @@ def test_a_webhook_is_one_processs_at_a_time(url: URL) -> None:
                 *(each.store.webhooks.claim(hook.id, 10.0, 60.0) for each in (one, two))
             )
             assert sorted(isinstance(claim, Batch) for claim in claims) == [False, True]
+
+    run(url, work)
+
+
+def test_an_upload_that_is_submitted_at_the_last_moment_is_not_removed(url: URL) -> None:
+    """One process sweeps while the other takes the submit."""
+    blob = Blob("blob", 1, "ab" * 32)
+
+    async def work(one: Process, two: Process) -> None:
+        await one.store.blobs.begin("blob", ALICE.id, "arguments", 1, None, 1.0, 10.0, 0)
+        assert await one.store.blobs.complete(blob, None, 10.0)
+        loop = asyncio.get_running_loop()
+        attached, swept = asyncio.Event(), threading.Event()
+
+        def submit(connection: Connection) -> None:
+            attach(connection, ALICE.id, {"task": blob})
+            loop.call_soon_threadsafe(attached.set)
+            assert swept.wait(BOUND_S)
+
+        submitting = two.store._database.write(submit)
+        await attached.wait()
+        sweeping = asyncio.create_task(one.store.blobs.claim_free(20.0))
+        waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        while not sweeping.done():
+            if await one.store._database.read(lambda c: c.scalar(waits)):
+                break
+        swept.set()
+        await submitting
+        assert await sweeping == []
+        assert await one.store.blobs.claim_free(20.0) == []
+
+    run(url, work)
+
+
+def test_a_group_keeps_a_manager_though_both_leave_at_once(url: URL) -> None:
+    bob = replace(ALICE, id="bob-id", username="bob@relay.local")
+    begun = [threading.Event(), threading.Event()]
+
+    async def work(one: Process, two: Process) -> None:
+        await one.store.users.add(bob)
+        await one.store.groups.add(GroupRecord("g", "g", "", 1.0), ALICE.id)
+        await one.store.groups.put("g", bob.id, "manager")
+
+        def meet(_: Connection) -> None:
+            for each in begun:
+                each.wait(BOUND_S)
+
+        leaving = []
+        for process, who, mine in zip((one, two), (ALICE.id, bob.id), begun, strict=True):
+            process.store._database.write(lambda _, mine=mine: mine.set())
+            process.store._database.write(meet)
+            leaving.append(process.store.groups.drop("g", who))
+        answers = await asyncio.gather(*leaving, return_exceptions=True)
+        assert sorted(type(each).__name__ for each in answers) == ["LastManager", "bool"]
+        assert len(await one.store.groups.members("g")) == 1
+
+    run(url, work)
+
+
+def test_who_adopts_and_who_claims_do_not_wait_for_each_other(url: URL) -> None:
+    """After a process has died, its endpoints' managers are back at once, at any of the others."""
+    names = [f"e{number:02}" for number in range(50)]
+    new = text("INSERT INTO homes VALUES (:name, :process, false, false) ON CONFLICT DO NOTHING")
+    waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+
+    async def work(one: Process, two: Process) -> None:
+        for name in reversed(names):
+            await add_endpoint(one.store, name, ALICE, name)
+            await one.store.tasks.submit(submission(name, f"t-{name}"))
+        # As the planner does where there is much.
+        hashes = text("SET enable_sort = off")
+        await one.store._database.write(lambda c: c.execute(hashes))
+        loop = asyncio.get_running_loop()
+        begun, adopts = asyncio.Event(), threading.Event()
+
+        def claim(connection: Connection) -> None:
+            for name in names:
+                connection.execute(new, {"name": name, "process": two.number})
+                loop.call_soon_threadsafe(begun.set)
+                assert adopts.wait(BOUND_S)
+
+        claiming = two.store._database.write(claim)
+        await begun.wait()
+        adopting = asyncio.create_task(one.store.processes.adopt(one.number))
+        while not await one.store._database.read(lambda c: c.scalar(waits)):
+            await asyncio.sleep(0.01)
+        adopts.set()
+        await claiming
+        assert await adopting == []
 
     run(url, work)

@@ -23,7 +23,11 @@ from mep_cloud.store.records import (
     User,
 )
 from sqlalchemy import URL, Connection, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DBAPIError,
+    IntegrityError,
+    SQLAlchemyError,
+)
 
 from mep.wire import limits
 from mep.wire.tasks import Failure, Result
@@ -128,6 +132,29 @@ def test_one_failing_operation_does_not_touch_its_neighbours(where: Where) -> No
             database.write(insert("d"))
 
     asyncio.run(main())
+
+
+def test_a_reader_whose_connection_is_lost_says_so_and_has_another(
+    new_postgresql: Callable[[], URL],
+) -> None:
+    """The relay answers what clients try again then."""
+
+    async def work(store: Store) -> None:
+        end = text("SELECT pg_terminate_backend(pg_backend_pid())")
+        with pytest.raises(StoreFails, match="cannot be used"):
+            await store._database.read(lambda c: c.execute(end).all())
+        assert await store.users.settings() == {}
+        with pytest.raises(DBAPIError):
+            await store._database.read(lambda c: c.execute(text("SELECT nothing")).all())
+
+    run(new_postgresql(), work)
+
+
+def test_a_database_that_cannot_be_listened_to(new_where: Callable[[], Where]) -> None:
+    where = new_where()
+    nowhere = where.set(database="nowhere") if isinstance(where, URL) else where
+    with pytest.raises(StoreError, match=r"cannot be listened to|tells nobody"):
+        asyncio.run(Store(nowhere).notifications())
 
 
 def test_writes_are_answered_in_order(where: Where) -> None:

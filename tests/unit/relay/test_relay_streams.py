@@ -1,6 +1,7 @@
 """One SDK stream: store first, then live; bounded; nothing lost or doubled in between."""
 
 import asyncio
+from collections import Counter
 from typing import Any, cast
 
 from mep_cloud.delivery.streams import WINDOW_RESULTS, Stream
@@ -108,6 +109,18 @@ class Shelf:
         return [each for each in self.results if each.seq > after], False
 
 
+class Shelves:
+    """As the store has them of several groups; counts what is read."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, list[Delivered]] = {}
+        self.reads: Counter[str] = Counter()
+
+    async def unacknowledged(self, group_id: str, after: int) -> tuple[list[Delivered], bool]:
+        self.reads[group_id] += 1
+        return [each for each in self.results.get(group_id, []) if each.seq > after], False
+
+
 class Wire:
     """An outbox that sends when the test says."""
 
@@ -142,6 +155,36 @@ def test_a_result_of_another_process_is_not_passed_by_a_later_one_of_this() -> N
         publisher.elsewhere(["g", "not streamed"])
         await wire.send_all()
         assert wire.sent == ["t1", "t2", "t3", "t4"]
+
+    asyncio.run(flow())
+
+
+def test_another_process_at_work_makes_nobody_read_all_groups_again() -> None:
+    """What it commits is announced group by group; a place of its own may be before this one's."""
+
+    async def flow() -> None:
+        shelves, wire, publisher = Shelves(), Wire(), Publisher()
+        groups = [f"g{number}" for number in range(20)]
+        for group in groups:
+            subscriber: Any = Subscriber(cast("Any", wire), cast("Any", shelves))
+            publisher.subscribe(subscriber, group)
+        await wire.send_all()
+        assert shelves.reads == dict.fromkeys(groups, 1)
+        for seq in range(1, 40, 2):  # the others are somebody else's
+            shelves.results.setdefault("g0", []).append(delivered(seq))
+            publisher.result("g0", delivered(seq))
+            await wire.send_all()
+        assert {shelves.reads[group] for group in groups[1:]} == {1}
+        # One that was committed before those of g0, to a group that had none here since.
+        shelves.results["g1"] = [delivered(2), delivered(41)]
+        publisher.result("g1", delivered(41))
+        await wire.send_all()
+        publisher.elsewhere(["g1"])
+        await wire.send_all()
+        shelves.results["g2"] = [delivered(42)]
+        publisher.result("g2", delivered(42))
+        await wire.send_all()
+        assert wire.sent == [f"t{seq}" for seq in (*range(1, 40, 2), 2, 41, 42)]
 
     asyncio.run(flow())
 

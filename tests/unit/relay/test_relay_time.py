@@ -2,8 +2,11 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from furnished import ALICE, furnish
@@ -22,11 +25,17 @@ from mep_cloud.store.blobs import Kind
 from mep_cloud.store.records import (
     Action,
     Ending,
+    Login,
+    News,
     NewTask,
+    NewTokens,
     StoredTask,
     Submission,
 )
+from mep_cloud.store.tasks import Tasks
+from mep_cloud.streams import Streams
 from mep_cloud.sweeper import Sweeper
+from sqlalchemy.exc import OperationalError
 
 from mep.wire.tasks import Blob, Result
 
@@ -44,7 +53,8 @@ class World:
         self.store = store
         self.hub = Hub(store, b"m" * 32, Provider("p", "relay.local"), BOUNDS, lambda: self.now)
         self.blobs = Keeper(store.blobs, directory, Blobs(keep_free=0), lambda: self.now)
-        self.sweeper = Sweeper(store, self.hub, BOUNDS, self.blobs, lambda: self.now)
+        self.streams = Streams()
+        self.sweeper = Sweeper(store, self.hub, BOUNDS, self.blobs, self.streams, lambda: self.now)
 
     async def submit(self, *task_ids: str, group: str = "g") -> None:
         tasks = tuple(NewTask(task_id, "f", b"x") for task_id in task_ids)
@@ -92,6 +102,38 @@ def run(path: Path, work: Callable[[World], Awaitable[None]]) -> None:
             await work(World(store, directory))
 
     asyncio.run(main())
+
+
+class FullTwice(Tasks):
+    """The disk takes nothing, two times."""
+
+    tries = 0
+
+    async def end(
+        self, endings: Sequence[Ending], news: Sequence[News] = (), notes: Sequence[str] = ()
+    ) -> list[int]:
+        self.tries += 1
+        if self.tries <= 2:
+            raise OperationalError("UPDATE", {}, sqlite3.OperationalError("disk is full"))
+        return await super().end(endings, news, notes)
+
+
+def test_a_task_that_ends_here_while_the_disk_is_full_has_ended_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody sends such an end again, and somebody waits for it."""
+    monkeypatch.setattr("mep_cloud.hub.COMMIT_AGAIN_S", 0.01)
+
+    async def work(world: World) -> None:
+        world.store.tasks = FullTwice(world.store._database)
+        await world.submit("a")
+        world.hub.apply(events.EndpointRemoved("e"))
+        async with asyncio.timeout(10):
+            while world.hub.delivery.unfinished():
+                await asyncio.sleep(0.01)
+        assert await world.code("a") == "ENDPOINT_NOT_FOUND"
+
+    run(tmp_path, work)
 
 
 def test_a_task_fails_when_its_time_is_over_and_not_before(tmp_path: Path) -> None:
@@ -280,7 +322,9 @@ def test_uploads_that_no_task_refers_to_are_swept(tmp_path: Path) -> None:
         used = await files.submit("t")
         assert files() == {orphan.id, used.id}
         orphan_s = Blobs().orphan_s
-        world.sweeper = Sweeper(world.store, world.hub, Limits(), world.blobs, lambda: world.now)
+        world.sweeper = Sweeper(
+            world.store, world.hub, Limits(), world.blobs, world.streams, lambda: world.now
+        )
         await world.sweep(orphan_s - 1)
         assert files() == {orphan.id, used.id}
         await world.sweep(2)
@@ -363,5 +407,50 @@ def test_a_large_result_lives_as_long_as_the_retention(tmp_path: Path) -> None:
         assert await world.code("t") == "RESULT_EXPIRED"
         assert files() == set()
         assert await world.store.blobs.result("t", ALICE.id) is None
+
+    run(tmp_path, work)
+
+
+class Heard:
+    """An outbox that keeps what its peer is asked."""
+
+    def __init__(self) -> None:
+        self.asked_again = False
+
+    def goodbye(self, _reason: str, _retry_s: float) -> None:
+        self.asked_again = True
+
+
+def test_streams_of_a_login_that_the_command_line_ended_connect_again(tmp_path: Path) -> None:
+    """They are refused then; `mep-relay user revoke` is for laptops that were stolen."""
+
+    async def work(world: World) -> None:
+        sessions, users = world.store.sessions, world.store.users
+        bob = replace(ALICE, id="bob-id", username="bob@relay.local")
+        await users.add(bob)
+        for user in (ALICE, bob):
+            lone = digest(user.id)
+            end = world.now + 1000
+            await users.add_token(lone, user_id=user.id, label="", created=world.now, expires=end)
+            new = NewTokens(digest(f"a{user.id}"), digest(f"r{user.id}"), "", world.now, end, end)
+            await sessions.open(Login(user.id, world.now), new, {})
+        families = [(await users.token_owner(digest(f"a{user.id}"))) for user in (ALICE, bob)]
+        names = [each.family for each in families if each is not None and each.family]
+        mine = [Heard(), Heard()]
+        others = [Heard(), Heard(), Heard()]
+        for session, outbox in zip((digest(ALICE.id), names[0]), mine, strict=True):
+            world.streams.opened(session, cast("Any", outbox), stored=True)
+        for session, outbox in zip((digest(bob.id), names[1]), others, strict=False):
+            world.streams.opened(session, cast("Any", outbox), stored=True)
+        world.streams.opened(digest("of an issuer"), cast("Any", others[2]), stored=False)
+        await world.sweep(1)
+        assert not any(each.asked_again for each in (*mine, *others))
+        await sessions.revoke_all(ALICE.id, b"")
+        await world.sweep(1)
+        assert all(each.asked_again for each in mine)
+        assert not any(each.asked_again for each in others)
+        world.streams.closed(names[1], cast("Any", others[1]))
+        await world.sweep(1000)
+        assert [each.asked_again for each in others] == [True, False, False]
 
     run(tmp_path, work)

@@ -2,20 +2,28 @@
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
+import socket
+import sqlite3
+import ssl
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from mep_cloud.delivery.state import Call
 from mep_cloud.hooks.addresses import AddressRefused, Networks, target
+from mep_cloud.hooks.post import post
 from mep_cloud.hooks.sender import LONGEST_RETRY_S, Sender, retry_s
 from mep_cloud.hooks.signature import headers, key_of, secret_of
 from mep_cloud.settings import Hooks
 from mep_cloud.store import Store
 from mep_cloud.store.records import News, User, Webhook
 from mep_cloud.store.webhooks import INSERT_NEWS, Batch, Webhooks, rows_of
+from sqlalchemy.exc import OperationalError
 
 from mep.wire.tasks import Result
 
@@ -244,6 +252,91 @@ def test_a_webhook_that_comes_while_all_are_read_is_told_of_tasks(tmp_path: Path
         webhooks.meanwhile = come
         await sender.start()
         assert {each.webhook_id for each in sender.news([ending], 10.0)} == {HOOK.id, late.id}
+        await sender.close()
+        await store.__aexit__()
+
+    asyncio.run(flow())
+
+
+class MuteReceiver:
+    """Reads one request by TLS, says `answer`, and nothing more: not even that it closes, too."""
+
+    def __init__(self, certificate: tuple[Path, Path], answer: bytes) -> None:
+        key, chain = certificate
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(chain, key)
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+        self.over = threading.Event()
+
+        def serve() -> None:
+            with listener, context.wrap_socket(listener.accept()[0], server_side=True) as peer:
+                peer.recv(4096)
+                peer.sendall(answer)
+                self.over.wait()
+
+        self._thread = threading.Thread(target=serve)
+        self._thread.start()
+
+    def close(self) -> None:
+        self.over.set()
+        self._thread.join()
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\n", b""])
+def test_a_receiver_that_closes_nothing_is_not_waited_for(
+    certificate: tuple[Path, Path], answer: bytes
+) -> None:
+    """It would hold one of the few requests at a time, and the end of the relay."""
+    receiver = MuteReceiver(certificate, answer)
+    context = ssl.create_default_context(cafile=str(certificate[1]))
+    where = target(receiver.url, http_to_loopback=False)
+
+    async def flow() -> None:
+        began = time.monotonic()
+        async with asyncio.timeout(1):
+            await post(where, Networks((), loopback=True), context, {}, b"{}")
+        assert time.monotonic() - began < 5
+
+    async def bounded() -> None:
+        began = time.monotonic()
+        with contextlib.nullcontext() if answer else pytest.raises(TimeoutError):
+            await flow()
+        assert time.monotonic() - began < 5
+
+    try:
+        asyncio.run(bounded())
+    finally:
+        receiver.close()
+
+
+class BrokenOnce(Webhooks):
+    """The second time that all are read, the disk fails."""
+
+    reads = 0
+
+    async def all(self) -> list[Webhook]:
+        self.reads += 1
+        if self.reads == 2:
+            raise OperationalError("SELECT", {}, sqlite3.OperationalError("disk I/O error"))
+        return await super().all()
+
+
+def test_webhooks_are_read_again_after_a_failure(tmp_path: Path) -> None:
+    late = Webhook("22222222-2222-4222-8222-222222222222", ALICE.id, HOOK.url, None, 2.0)
+    ending = Call("t", "f", 1, "g", b"", 0, owner=ALICE.id), Result("t", "success", b"")
+
+    async def flow() -> None:
+        store = await opened(tmp_path)
+        webhooks = BrokenOnce(store._database)
+        sender = Sender(webhooks, Hooks(), b"m" * 32, lambda: 10.0)
+        await sender.start()
+        assert await store.webhooks.add(late, 2)
+        async with asyncio.timeout(10):
+            while len(sender.news([ending], 10.0)) < 2:
+                sender.changed()
+                await asyncio.sleep(0)
+        assert webhooks.reads > 2
         await sender.close()
         await store.__aexit__()
 

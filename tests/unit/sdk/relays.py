@@ -180,6 +180,7 @@ class EchoRelay:
                 return
             case to_sdk.Unsubscribe(groups):
                 self.streams[websocket] -= set(groups)
+                self.tell()
         for group in list(self.streams[websocket]):
             await self.stream(group)
 

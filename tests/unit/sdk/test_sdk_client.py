@@ -52,6 +52,31 @@ def test_what_has_ended_is_asked_for_once(client_of: ClientOf) -> None:
     assert relay.requests.count("batch_status") == 1
 
 
+def long(name: str, count: int) -> str:
+    return name * count
+
+
+def test_what_is_kept_of_what_has_ended_is_bounded(
+    client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that runs for weeks asks for many results, once each."""
+    monkeypatch.setattr("mep_sdk.tasks.KEPT_BYTES", 30_000)
+    relay = EchoRelay()
+    gcc = client_of(relay)
+    fid = gcc.register_function(long)
+    tids = [gcc.run(name, 10_000, endpoint_id=EP, function_id=fid) for name in "abcd"]
+    gcc.get_batch_result(tids)
+    relay.requests.clear()
+    for tid, name in zip(tids[2:], "cd", strict=True):
+        assert gcc.get_result(tid) == name * 10_000
+    assert relay.requests == []
+    for tid, name in zip(tids[:2], "ab", strict=True):
+        assert gcc.get_result(tid) == name * 10_000
+    assert relay.requests == ["batch_status"] * 2
+    tid = gcc.run("e", 40_000, endpoint_id=EP, function_id=fid)
+    assert gcc.get_result(tid) == "e" * 40_000
+
+
 def test_results_that_one_answer_does_not_hold_are_asked_for_again(client_of: ClientOf) -> None:
     relay = TersestRelay()
     gcc = client_of(relay)

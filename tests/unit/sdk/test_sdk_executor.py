@@ -185,6 +185,22 @@ def test_a_function_is_written_as_was_set_then(client_of: ClientOf) -> None:
     assert (forms[0], forms[2]) == ("st", "01")
 
 
+def test_the_group_of_an_executor_that_is_done_is_streamed_no_more(client_of: ClientOf) -> None:
+    """One that goes on keeps the stream open, which takes so many groups and no more."""
+    relay = EchoRelay()
+    client = client_of(relay)
+    with Executor(EP, client=client) as lasting:
+        assert lasting.submit(hello, "Ann").result(WAIT_S) == "Hello Ann"
+        for name in ("Bob", "Cid"):
+            with Executor(EP, client=client) as brief:
+                assert brief.submit(hello, name).result(WAIT_S) == f"Hello {name}"
+        relay.until(lambda: list(relay.streams.values()) == [{lasting.task_group_id}])
+        again = Executor(EP, client=client, task_group_id=brief.task_group_id)
+        with again:
+            assert again.submit(hello, "Cid").result(WAIT_S) == "Hello Cid"
+        assert relay.hellos == 1
+
+
 def test_a_map_that_takes_too_long_cancels_all_that_has_not_ended(client_of: ClientOf) -> None:
     relay = HoardingRelay()
     with Executor(EP, client=client_of(relay)) as ex:
