@@ -35,7 +35,7 @@ FRESH_S: Final = 3600.0
 """A row that was used is not written again for so long."""
 SPARED_S: Final = 24 * 3600.0
 """No row that was used in this time is removed: much more than `FRESH_S`, twice."""
-STEP: Final = 500
+STEP: Final = 200
 """Rows of one step."""
 _KNOWN_ROWS: Final = 10_000
 
@@ -171,22 +171,23 @@ def _forget(connection: Connection, kind: _Kind, used_before: float, now: float)
         return False
     table = kind.table
     old = (
-        select(table.c.id)
+        select(table.c.id, table.c.used)
         .where(table.c.used < used_before)
         .order_by(table.c.used)
         .limit(STEP)
         .with_for_update(skip_locked=True)
     )
-    ids = list(connection.scalars(old))
-    if not ids:
+    rows = connection.execute(old).all()
+    if not rows:
         return False
     # From here on nobody can begin to refer to them; who did before is seen by what follows.
-    these = table.c.id.in_(ids)
+    these = table.c.id.in_([row.id for row in rows if row.used > 0])
     unneeded = [~exists().where(column == table.c.id) for column in kind.referring]
     if kind is _USER_ENDPOINT:
-        gone = select(table.c.id).where(these, table.c.used > 0, *unneeded)
+        gone = select(table.c.id).where(these, *unneeded)
         connection.execute(delete(start_tokens).where(start_tokens.c.user_endpoint_id.in_(gone)))
-    connection.execute(delete(table).where(these, table.c.used > 0, *unneeded))
+    connection.execute(delete(table).where(these, *unneeded))
     # The rest is needed, or from before it was known when a row is used.
-    connection.execute(update(table).where(these).values(used=now))
-    return len(ids) == STEP
+    every = table.c.id.in_([row.id for row in rows])
+    connection.execute(update(table).where(every).values(used=now))
+    return len(rows) == STEP
