@@ -63,7 +63,9 @@ def _kind(
     # Shared by all who hold it, and by those who only write `used`.
     hold = select(table.c.id, table.c.used, owner.label("owner")).where(this)
     hold = hold.with_for_update(read=True, key_share=True)
-    renew = update(table).where(this, table.c.used < bindparam("at")).values(used=bindparam("at"))
+    # Passed over where another transaction does it: two that wait for each other would fail.
+    free = select(table.c.id).where(this).with_for_update(skip_locked=True, key_share=True)
+    renew = update(table).where(table.c.id.in_(free)).values(used=bindparam("at"))
     return _Kind(table, Prepared(unless_there, columns), hold, Prepared(renew), referring)
 
 
@@ -151,14 +153,17 @@ def forget_user_endpoints(connection: Connection, used_before: float, now: float
 
 
 def _hold(connection: Connection, kind: _Kind, row: tuple[Any, ...], at: float) -> Any:
-    """The row that was there, if any; else this one."""
-    while not kind.insert.run(connection, [row]):
-        there: Any = connection.execute(kind.hold, {"key": row[0]}).first()
-        if there is not None:
-            _renew(connection, kind, there, at)
-            return there
-        # The sweep removed it between these two statements: it is made anew.
-    return None
+    """The row that was there, if any; else this one.
+
+    An INSERT would wait for another process that only writes ``used``, so it is for what is new.
+    """
+    there: Any = None
+    while there is None:
+        there = connection.execute(kind.hold, {"key": row[0]}).first()
+        if there is None and kind.insert.run(connection, [row]):
+            return None
+    _renew(connection, kind, there, at)
+    return there
 
 
 def _renew(connection: Connection, kind: _Kind, row: Any, at: float) -> None:

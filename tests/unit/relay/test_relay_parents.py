@@ -1,6 +1,7 @@
 """Task groups and user endpoints: held by whoever needs them, forgotten when nothing does."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -212,7 +213,7 @@ def test_a_forgotten_group_is_whoevers_comes_first_and_shows_nothing_of_before(
 class AtStatement:
     """Does something before the `number`th statement of a transaction over these tables."""
 
-    def __init__(self, engine: Engine, number: int, act: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, number: int, act: Callable[[], object]) -> None:
         self.left = number
         self._act = act
         event.listen(engine, "before_cursor_execute", self._before)
@@ -234,8 +235,8 @@ def sweep_elsewhere(
         step(connection, now - DAY_S, now)
 
 
-STATEMENTS = 7
-"""Of a submit to an old task group and an old user endpoint: three for each, and the tasks."""
+STATEMENTS = 5
+"""Of a submit to an old task group and an old user endpoint: two for each, and the tasks."""
 
 
 @pytest.mark.parametrize("number", range(1, STATEMENTS + 1))
@@ -265,6 +266,61 @@ def test_the_sweep_at_any_moment_of_a_submit(
         sweep()
         other.dispose()
         assert await store.tasks.of_group("g", ALICE.id) == ["new"]
+
+    run(url, work)
+
+
+@pytest.mark.parametrize("owner", [ALICE.id, BOB.id])
+def test_another_process_makes_the_group_at_the_same_time(
+    new_postgresql: Callable[[], URL], owner: str
+) -> None:
+    url = new_postgresql()
+
+    async def work(store: Store) -> None:
+        other = Database(url)._engine(writable=True)
+
+        def make() -> None:
+            with other.begin() as connection:
+                parents.hold_group(connection, "g", owner, T0)
+
+        AtStatement(store._database._engines[0], 2, make)
+        submitting = store.tasks.submit(submission("t"))
+        if owner == ALICE.id:
+            assert await submitting is None
+        else:
+            with pytest.raises(GroupTaken):
+                await submitting
+        other.dispose()
+        assert await store.tasks.group_owner("g") == owner
+
+    run(url, work)
+
+
+def test_a_submit_that_the_database_gives_up_in_a_deadlock_is_taken_all_the_same(
+    new_postgresql: Callable[[], URL],
+) -> None:
+    """Two processes make the same rows in another order."""
+    url = new_postgresql()
+
+    async def work(store: Store) -> None:
+        other = Database(url)._engine(writable=True)
+        both = threading.Barrier(2, timeout=BOUND_S)
+
+        def elsewhere() -> None:
+            with other.begin() as connection:
+                # So the store's own transaction is given up, after the usual second.
+                connection.execute(text(f"SET LOCAL deadlock_timeout = '{BOUND_S}s'"))
+                parents.hold_user_endpoint(connection, submission("x"))
+                both.wait()
+                parents.hold_group(connection, "g", ALICE.id, T0)
+
+        # After the group is made, before the user endpoint is looked for.
+        at = AtStatement(store._database._engines[0], 3, both.wait)
+        submitting = store.tasks.submit(submission("new"))
+        await asyncio.gather(asyncio.to_thread(elsewhere), submitting)
+        other.dispose()
+        assert at.left < -1, "it was run again"
+        assert [each.task_id for each in await store.tasks.unfinished(100)] == ["new"]
 
     run(url, work)
 
