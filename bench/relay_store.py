@@ -131,7 +131,7 @@ def operations(store: Store, number: int) -> dict[str, Timed]:
         "unacknowledged": lambda: store.tasks.unacknowledged(f"new-{number}", 0),
         "acknowledge": lambda: store.tasks.acknowledge([(each, ME) for each in ids]),
         "list_endpoints": lambda: store.endpoints.list(ME, shown_to=shown),
-        "list_group": lambda: store.tasks.of_group("group-1"),
+        "list_group": lambda: store.tasks.of_group("group-1", "user-2"),
         "batch_status": lambda: store.tasks.get(ids, ME),
         "function": lambda: store.functions.get("function-1"),
         "list_functions": lambda: store.functions.search(ME, (), (), 0, 21),

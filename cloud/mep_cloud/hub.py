@@ -24,6 +24,7 @@ from mep_cloud.hooks.sender import Sender
 from mep_cloud.outbox import Outbox
 from mep_cloud.publisher import Publisher
 from mep_cloud.settings import Limits
+from mep_cloud.settings.section import DAY_S
 from mep_cloud.store import Store
 from mep_cloud.store.records import Delivered, Ending, UnfinishedTask
 
@@ -61,6 +62,7 @@ class Hub:
         self._master = master
         self._provider = provider
         self._clock = clock
+        self._bounds = bounds
         self._sender = sender
         self._teller = teller or Teller()
         self._outboxes: dict[int, Outbox] = {}
@@ -116,6 +118,10 @@ class Hub:
     def connections(self) -> int:
         """Open WebSockets of all kinds."""
         return len(self._outboxes)
+
+    def alive(self) -> tuple[set[str], set[str]]:
+        """Task groups that are streamed from here, and user endpoints that live or are wanted."""
+        return self.publisher.groups(), self.delivery.user_endpoints()
 
     def detach(self, connection: int) -> None:
         """The connection is closed."""
@@ -245,7 +251,9 @@ class Hub:
         ).encode()
         key = grants.grant_key(self._master, record.endpoint_id, record.key_version)
         token = digest(grants.token(key, grant))
-        await self._store.starts.expect(record.id, token, wanted.nonce, now)
+        # No task that waited for an older start waits any more.
+        useless = now - self._bounds.task_ttl_s - DAY_S
+        await self._store.starts.expect(record.id, token, wanted.nonce, now, useless_before=useless)
         log.info("start of %s for %s signed", record.id, record.user.username)
         return to_manager.Start(
             record.id,

@@ -72,6 +72,10 @@ class Publisher:
         self._groups.setdefault(group_id, set()).add(subscriber)
         subscriber.wake()
 
+    def groups(self) -> set[str]:
+        """Groups that somebody streams here."""
+        return set(self._groups)
+
     def unsubscribe(self, subscriber: Subscriber, group_ids: Iterable[str]) -> None:
         """Stop streaming these groups."""
         for group_id in list(group_ids):

@@ -1,6 +1,8 @@
-"""What time does, once a minute: tasks exceed their time-to-live, results their retention, and
-files that no task needs, expired tokens and old actions are removed. Streams of logins that have
-ended otherwise than here, as by the command line, are noticed too.
+"""What time does, once a minute: tasks exceed their time-to-live and results their retention.
+
+Files, task groups and user endpoints that no task needs, bodies of deleted functions, old actions,
+and whatever expired by itself are removed. Streams of logins that have ended otherwise than here,
+as by the command line, are noticed too.
 """
 
 import asyncio
@@ -16,6 +18,8 @@ from mep_cloud.hub import Hub
 from mep_cloud.settings import Limits
 from mep_cloud.settings.limits import PLAUSIBLE_S
 from mep_cloud.store import Store
+from mep_cloud.store.expiry import LATE_S
+from mep_cloud.store.parents import FRESH_S, SPARED_S
 from mep_cloud.store.task_rows import REPEATABLE_S
 from mep_cloud.streams import Streams
 
@@ -42,6 +46,8 @@ class Sweeper:
         self._hub = hub
         self._bounds = bounds
         self._clock = clock
+        self._kept = float("-inf")
+        """When what lives was last kept."""
 
     async def run(self) -> None:
         """Sweep for ever. What fails is logged and tried again at the next turn."""
@@ -70,10 +76,25 @@ class Sweeper:
         kept = self._bounds.task_ttl_s + self._bounds.record_retention_s
         while await self._store.actions.forget(now - kept):
             pass
+        await self._keep_what_lives(now)
+        # What was not used for longer is not named by anything that is kept.
+        unused = now - kept - SPARED_S
+        while await self._store.expiry.forget_groups(unused, now):
+            pass
+        while await self._store.expiry.forget_user_endpoints(unused, now):
+            pass
+        while await self._store.expiry.forget_bodies(now - LATE_S):
+            pass
         await self._store.sessions.forget(now)
         if open_ := self._streams.stored:
             self._streams.again(await self._store.sessions.over(open_))
         await self._blobs.sweep()
+
+    async def _keep_what_lives(self, now: float) -> None:
+        """An executor may wait, and a user endpoint be idle, for months."""
+        if abs(now - self._kept) >= FRESH_S:
+            await self._store.expiry.keep(*self._hub.alive(), now)
+            self._kept = now
 
     async def _end_overdue(self, before: float) -> None:
         after, more = 0, True

@@ -60,6 +60,11 @@ class Delivery:
         """How many managers and how many user endpoints are connected."""
         return len(self._state.managers), len(self._state.links)
 
+    def user_endpoints(self) -> set[str]:
+        """User endpoints that live, as far as is known here, or have work."""
+        sites = self._state.sites.values()
+        return {each for site in sites for each in (*site.members, *site.running)}
+
     def unfinished_at(self, endpoint_id: str) -> int:
         """Tasks of one endpoint that have not ended."""
         site = self._state.sites.get(endpoint_id)

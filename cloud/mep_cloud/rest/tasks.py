@@ -161,7 +161,7 @@ async def group(request: Request) -> Response:
     if await relay.group_owners.get(group_id) != user.id:
         message = f"There is no task group {group_id} of yours."
         raise Refusal(404, codes.TASK_GROUP_NOT_FOUND, message)
-    task_ids = await relay.store.tasks.of_group(group_id)
+    task_ids = await relay.store.tasks.of_group(group_id, user.id)
     return answer(
         request,
         {"taskgroup_id": group_id, "tasks": [{"id": task_id} for task_id in task_ids]},

@@ -1,5 +1,7 @@
 """``/v3/link/user-endpoint``: one person's endpoint process."""
 
+import time
+
 from starlette.websockets import WebSocket
 
 from mep.wire import PROTOCOL, codes, to_endpoint
@@ -53,7 +55,7 @@ class _Session:
         if message.user_endpoint_id != self._user_endpoint_id:
             text = "This token is another user endpoint's."
             raise Refusal(403, codes.ENDPOINT_ACCESS_FORBIDDEN, text)
-        activated = await self._relay.store.starts.activate(self._token)
+        activated = await self._relay.store.starts.activate(self._token, time.time())
         if activated is None:
             raise not_valid()
         endpoint_id, nonce = activated

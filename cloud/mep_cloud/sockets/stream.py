@@ -73,15 +73,14 @@ class _Session:
         publisher.unsubscribe(self._subscriber, self._subscriber.stream.groups)
 
     async def _subscribe(self, groups: tuple[str, ...]) -> None:
-        for text in groups:
-            group_id = checked(text, "task group id")
-            if len(self._subscriber.stream.groups) >= MAX_GROUPS:
-                message = f"One stream takes at most {MAX_GROUPS} task groups."
-                raise Refusal(400, codes.INVALID_REQUEST, message)
-            owner = await self._relay.group_owners.get(group_id)
-            if owner is None:
-                tasks = self._relay.store.tasks
-                owner = await tasks.claim_group(group_id, self._user.id, time.time())
+        wanted = list(dict.fromkeys(checked(text, "task group id") for text in groups))
+        if len(self._subscriber.stream.groups.keys() | set(wanted)) > MAX_GROUPS:
+            message = f"One stream takes at most {MAX_GROUPS} task groups."
+            raise Refusal(400, codes.INVALID_REQUEST, message)
+        # Whoever streams a group keeps it, so that nobody else can get it meanwhile.
+        tasks = self._relay.store.tasks
+        owners = await tasks.claim_groups(wanted, self._user.id, time.time())
+        for group_id, owner in owners.items():
             if owner != self._user.id:
                 message = f"Task group {group_id} is not yours."
                 raise Refusal(403, codes.TASK_GROUP_NOT_FOUND, message)

@@ -174,12 +174,13 @@ class Endpoints:
         return await self._database.read(lambda connection: connection.scalar(query))
 
     async def remove(self, endpoint_id: str, at: float) -> None:
-        """Delete an endpoint and its manager's credential."""
+        """Delete an endpoint, its manager's credential and what that said. Its id is never free."""
 
         def operation(connection: Connection) -> None:
             change = update(endpoints).where(endpoints.c.id == endpoint_id).values(deleted=at)
             connection.execute(change)
-            connection.execute(delete(tokens).where(tokens.c.endpoint_id == endpoint_id))
+            for table in (tokens, endpoint_viewers, endpoint_presence):
+                connection.execute(delete(table).where(table.c.endpoint_id == endpoint_id))
 
         await self._database.write(operation)
 

@@ -5,14 +5,17 @@ for one step at most. Rows are visited in the order of submission: a step ends a
 is too young to be concerned, so its cost does not grow with the number of rows that are kept.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice, zip_longest
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, case, delete, insert, null, select, update
 
 from mep.wire import codes
 from mep.wire.tasks import Failure, Result
+from mep_cloud.store import parents
 from mep_cloud.store.database import Database
 from mep_cloud.store.engines import lock_sweeping
 from mep_cloud.store.prepared import Prepared
@@ -21,6 +24,7 @@ from mep_cloud.store.schema import (
     blobs,
     endpoints,
     expired_tasks,
+    functions,
     submits,
     tasks,
     user_endpoints,
@@ -28,6 +32,8 @@ from mep_cloud.store.schema import (
 
 STEP: Final = 500
 """Rows of one step."""
+LATE_S: Final = 3600.0
+"""No process takes a deleted function for a live one so long after, whatever its clock says."""
 
 # Built once: it runs with every page that a stream reads.
 _UNFETCHED: Final = (
@@ -81,6 +87,21 @@ _FORGET_SUBMIT: Final = Prepared(
     delete(submits).where(
         submits.c.owner == bindparam("owner_"), submits.c.request_id == bindparam("request")
     )
+)
+_OLDEST_UNFINISHED: Final = (
+    select(tasks.c.created).where(tasks.c.outcome.is_(None)).order_by(tasks.c.seq).limit(1)
+)
+_DROP_BODIES: Final = (
+    update(functions)
+    .where(
+        functions.c.id.in_(
+            select(functions.c.id)
+            .where(functions.c.deleted < bindparam("before"), functions.c.size > 0)
+            .order_by(functions.c.deleted)
+            .limit(STEP)
+        )
+    )
+    .values(body=b"", size=0)
 )
 
 
@@ -175,6 +196,45 @@ class Expiry:
 
         return await self._database.write(operation)
 
+    async def keep(
+        self, groups: Collection[str], user_endpoints: Collection[str], now: float
+    ) -> None:
+        """These task groups and user endpoints are used, and not forgotten for a day at least."""
+        for some_groups, some_endpoints in zip_longest(
+            _batched(groups), _batched(user_endpoints), fillvalue=()
+        ):
+            await self._database.write(
+                partial(parents.renew, groups=some_groups, user_endpoints=some_endpoints, at=now)
+            )
+
+    async def forget_groups(self, used_before: float, now: float) -> bool:
+        """One step of forgetting task groups that nothing needs; whether there may be more."""
+        return await self._database.write(
+            partial(parents.forget_groups, used_before=used_before, now=now)
+        )
+
+    async def forget_user_endpoints(self, used_before: float, now: float) -> bool:
+        """One step of forgetting user endpoints that nothing needs; whether there may be more."""
+        return await self._database.write(
+            partial(parents.forget_user_endpoints, used_before=used_before, now=now)
+        )
+
+    async def forget_bodies(self, deleted_before: float) -> bool:
+        """One step of dropping bodies of functions that were deleted before this time.
+
+        Those that an unfinished task may need are kept: one that was submitted `LATE_S` after a
+        function was deleted, or later, is none of that function's. Whether there may be more.
+        """
+
+        def operation(connection: Connection) -> bool:
+            if not lock_sweeping(connection):
+                return False
+            oldest = connection.scalar(_OLDEST_UNFINISHED)
+            before = deleted_before if oldest is None else min(deleted_before, oldest - LATE_S)
+            return connection.execute(_DROP_BODIES, {"before": before}).rowcount == STEP
+
+        return await self._database.write(operation)
+
     async def forget_submits(self, created_before: float) -> bool:
         """One step of forgetting answers to submits; whether there may be more."""
         old = (
@@ -210,9 +270,11 @@ def expired(connection: Connection, task_ids: Sequence[str], owner: str) -> dict
     }
 
 
-def expired_of_group(connection: Connection, group_id: str) -> list[str]:
-    """Tasks of a group whose results were dropped."""
-    query = select(expired_tasks.c.task_id).where(expired_tasks.c.group_id == group_id)
+def expired_of_group(connection: Connection, group_id: str, owner: str) -> list[str]:
+    """Tasks of `owner`'s group whose results were dropped."""
+    query = select(expired_tasks.c.task_id).where(
+        expired_tasks.c.group_id == group_id, expired_tasks.c.owner == owner
+    )
     return list(connection.scalars(query.order_by(expired_tasks.c.seq)))
 
 
@@ -226,6 +288,12 @@ def unfetched(connection: Connection, group_id: str, after: int, most: int) -> l
         )
         for row in connection.execute(_UNFETCHED, wanted)
     ]
+
+
+def _batched(ids: Collection[str]) -> Iterator[tuple[str, ...]]:
+    rest = iter(ids)
+    while batch := tuple(islice(rest, STEP)):
+        yield batch
 
 
 def _visited(rows: Sequence[Any], before: float, after: int) -> Visited:

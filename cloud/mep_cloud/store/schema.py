@@ -148,8 +148,17 @@ functions = Table(
     Column("created", Float, nullable=False),
     Column("deleted", Float, nullable=True),
 )
-"""A deleted function keeps its body: tasks that were accepted before still need it."""
+"""A deleted function keeps its body as long as tasks that were accepted before may need it, and its
+row for ever: no other function gets its id. `size` is 0 once the body is gone.
+"""
 
+_deleted_body = functions.c.deleted.is_not(None) & (functions.c.size > 0)
+Index(
+    "functions_deleted",
+    functions.c.deleted,
+    sqlite_where=_deleted_body,
+    postgresql_where=_deleted_body,
+)
 Index(
     "functions_public",
     functions.c.created,
@@ -221,7 +230,9 @@ user_endpoints = Table(
     Column("options", LargeBinary, nullable=False),
     Column("runtime", LargeBinary, nullable=False),
     Column("created", Float, nullable=False),
+    Column("used", Float, nullable=False, default=0.0, server_default="0", index=True),
 )
+"""`used`: see :mod:`mep_cloud.store.parents`; the same in `task_groups`."""
 
 start_tokens = Table(
     "start_tokens",
@@ -254,6 +265,7 @@ task_groups = Table(
     Column("id", String, primary_key=True),
     Column("owner", ForeignKey("users.id"), nullable=False),
     Column("created", Float, nullable=False),
+    Column("used", Float, nullable=False, default=0.0, server_default="0", index=True),
 )
 
 submits = Table(
@@ -326,7 +338,7 @@ tasks = Table(
     Column("group_id", ForeignKey("task_groups.id"), nullable=False, index=True),
     Column("owner", ForeignKey("users.id"), nullable=False),
     Column("function_id", ForeignKey("functions.id"), nullable=False),
-    Column("user_endpoint_id", ForeignKey("user_endpoints.id"), nullable=False),
+    Column("user_endpoint_id", ForeignKey("user_endpoints.id"), nullable=False, index=True),
     Column("payload", LargeBinary, nullable=True),
     Column("payload_size", Integer, nullable=False),
     Column("resource_specification", LargeBinary, nullable=False),

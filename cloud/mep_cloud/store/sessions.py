@@ -42,9 +42,16 @@ class Sessions:
         await self._database.write(operation)
 
     async def forget(self, expired_before: float) -> None:
-        """Drop tokens that are good for nothing any more."""
-        gone = delete(tokens).where(tokens.c.expires < expired_before)
-        await self._database.write(lambda connection: connection.execute(gone))
+        """Drop tokens, codes and sign-ins that are good for nothing any more."""
+
+        def operation(connection: Connection) -> None:
+            connection.execute(delete(tokens).where(tokens.c.expires < expired_before))
+            # A terminal that waits for a code hears that it has expired.
+            long_ago = expired_before - GRACE_S
+            for table in (device_codes, web_sessions, ended_tokens):
+                connection.execute(delete(table).where(table.c.expires < long_ago))
+
+        await self._database.write(operation)
 
     async def refresh(
         self, old: bytes, new: NewTokens, bounds: Mapping[str, float]

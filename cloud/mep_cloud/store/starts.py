@@ -1,8 +1,9 @@
 """User endpoints, and the tokens of the grants that may start them."""
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from mep_cloud.store.database import Database
+from mep_cloud.store.parents import renew
 from mep_cloud.store.records import UserEndpointRecord
 from mep_cloud.store.schema import endpoints, start_tokens, user_endpoints, users
 from mep_cloud.store.users import as_user
@@ -39,15 +40,31 @@ class Starts:
             row.runtime,
         )
 
-    async def expect(self, user_endpoint_id: str, digest: bytes, nonce: str, at: float) -> None:
-        """Let the token of a new grant connect. Older ones stay good until it does."""
+    async def expect(
+        self, user_endpoint_id: str, digest: bytes, nonce: str, at: float, *, useless_before: float
+    ) -> None:
+        """Let the token of a new grant connect. Older ones stay good until it does.
+
+        Of those, the oldest may be that of a process that is connected; others that were issued
+        before `useless_before` never led to one, and are forgotten.
+        """
         row = {
             "hash": digest,
             "user_endpoint_id": user_endpoint_id,
             "nonce": nonce,
             "issued": at,
         }
-        await self._database.write(lambda c: c.execute(insert(start_tokens).values(**row)))
+        its = start_tokens.c.user_endpoint_id == user_endpoint_id
+        oldest = select(func.min(start_tokens.c.seq)).where(its).scalar_subquery()
+        useless = delete(start_tokens).where(
+            its, start_tokens.c.issued < useless_before, start_tokens.c.seq > oldest
+        )
+
+        def operation(connection: Connection) -> None:
+            connection.execute(useless)
+            connection.execute(insert(start_tokens).values(**row))
+
+        await self._database.write(operation)
 
     async def bearer(self, digest: bytes) -> str | None:
         """The user endpoint that a token may speak for; None: unknown or revoked."""
@@ -66,7 +83,7 @@ class Starts:
         row = await self._database.read(lambda connection: connection.execute(query).first())
         return None if row is None else (row.endpoint_id, row.id)
 
-    async def activate(self, digest: bytes) -> tuple[str, str] | None:
+    async def activate(self, digest: bytes, at: float) -> tuple[str, str] | None:
         """Let a token connect: endpoint id, and the nonce of its grant.
 
         Tokens of older grants for the same user endpoint are revoked. None: revoked meanwhile.
@@ -77,6 +94,7 @@ class Starts:
                 select(start_tokens, user_endpoints.c.endpoint_id)
                 .join(user_endpoints, start_tokens.c.user_endpoint_id == user_endpoints.c.id)
                 .where(start_tokens.c.hash == digest)
+                .with_for_update(read=True, key_share=True, of=user_endpoints)
             )
             row = connection.execute(query).first()
             if row is None:
@@ -87,6 +105,7 @@ class Starts:
                     start_tokens.c.seq < row.seq,
                 )
             )
+            renew(connection, (), (row.user_endpoint_id,), at)
             return row.endpoint_id, row.nonce
 
         return await self._database.write(operation)

@@ -191,10 +191,11 @@ def newest(connection: Connection, owner: str, group_id: str | None, most: int) 
     return found
 
 
-def of_group(connection: Connection, group_id: str) -> list[str]:
-    """Task ids of a group, in the order of submission; those with dropped results first."""
-    query = select(tasks.c.task_id).where(tasks.c.group_id == group_id).order_by(tasks.c.seq)
-    return [*expired_of_group(connection, group_id), *connection.scalars(query)]
+def of_group(connection: Connection, group_id: str, owner: str) -> list[str]:
+    """See :meth:`~.tasks.Tasks.of_group`."""
+    query = select(tasks.c.task_id).where(tasks.c.group_id == group_id, tasks.c.owner == owner)
+    query = query.order_by(tasks.c.seq)
+    return [*expired_of_group(connection, group_id, owner), *connection.scalars(query)]
 
 
 def unacknowledged(

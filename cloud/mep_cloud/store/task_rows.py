@@ -6,7 +6,6 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import (
     Connection,
-    Table,
     bindparam,
     func,
     insert,
@@ -28,21 +27,12 @@ from mep_cloud.store.schema import (
     expired_tasks,
     functions,
     submits,
-    task_groups,
     tasks,
     user_endpoints,
 )
 
 REPEATABLE_S: Final = 24 * 3600
 """How long a repeated submit gets its first answer."""
-
-
-def unless_there(table: Table) -> dict[str, UpdateBase]:
-    """Statements that insert a row if there is none with its key, by name of the dialect."""
-    return {
-        "sqlite": sqlite.insert(table).on_conflict_do_nothing(),
-        "postgresql": postgresql.insert(table).on_conflict_do_nothing(),
-    }
 
 
 def _unless_recent(insert: sqlite.Insert | postgresql.Insert) -> UpdateBase:
@@ -55,13 +45,8 @@ def _unless_recent(insert: sqlite.Insert | postgresql.Insert) -> UpdateBase:
 
 
 # Built once: building a statement costs as much as running it.
-INSERT_GROUP = Prepared(unless_there(task_groups), ("id", "owner", "created"))
-GROUP_OWNER = select(task_groups.c.owner).where(task_groups.c.id == bindparam("group"))
-INSERT_USER_ENDPOINT = Prepared(
-    unless_there(user_endpoints), ("id", "endpoint_id", "user_id", "options", "runtime", "created")
-)
 INSERT_TASKS = Prepared(
-    insert(tasks),
+    insert(tasks).inline(),
     (
         "task_id",
         "group_id",
@@ -172,36 +157,24 @@ LISTED = (
 """The fields of :class:`mep.wire.rest.ListedTask`."""
 
 
-def user_endpoint_row(submission: Submission) -> dict[str, Any]:
-    """The user endpoint of a submission, as a row."""
-    return {
-        "id": submission.user_endpoint_id,
-        "endpoint_id": submission.endpoint_id,
-        "user_id": submission.owner,
-        "options": submission.options,
-        "runtime": submission.runtime,
-        "created": submission.at,
-    }
-
-
-def task_rows(submission: Submission) -> list[dict[str, Any]]:
-    """The tasks of a submission, as rows."""
+def task_rows(submission: Submission) -> list[tuple[Any, ...]]:
+    """The tasks of a submission, as rows of :data:`INSERT_TASKS`."""
     serializers = ",".join(submission.result_serializers)
     return [
-        {
-            "task_id": task.task_id,
-            "group_id": submission.group_id,
-            "owner": submission.owner,
-            "function_id": task.function_id,
-            "user_endpoint_id": submission.user_endpoint_id,
-            "payload": task.payload,
-            "payload_size": task.size,
-            "resource_specification": submission.resource_specification,
-            "result_serializers": serializers,
-            "created": submission.at,
-            "acknowledged": False,
-            "payload_blob": encoded(task.blob),
-        }
+        (
+            task.task_id,
+            submission.group_id,
+            submission.owner,
+            task.function_id,
+            submission.user_endpoint_id,
+            task.payload,
+            task.size,
+            submission.resource_specification,
+            serializers,
+            submission.at,
+            False,
+            encoded(task.blob),
+        )
         for task in submission.tasks
     ]
 

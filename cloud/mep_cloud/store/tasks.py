@@ -8,10 +8,10 @@ from sqlalchemy import Connection, Select, select
 
 from mep.wire.rest import ListedTask
 from mep_cloud.errors import GroupTaken
-from mep_cloud.memory import Seen
 from mep_cloud.store import task_queries as queries
 from mep_cloud.store.blobs import attach, free, keep
 from mep_cloud.store.database import Database
+from mep_cloud.store.parents import Known, hold_group, hold_user_endpoint
 from mep_cloud.store.processes import shared_places, tell
 from mep_cloud.store.records import (
     Delivered,
@@ -26,22 +26,18 @@ from mep_cloud.store.schema import task_groups
 from mep_cloud.store.task_rows import (
     ACKNOWLEDGE,
     END,
-    GROUP_OWNER,
-    INSERT_GROUP,
     INSERT_SUBMIT,
     INSERT_TASKS,
-    INSERT_USER_ENDPOINT,
     REQUEST_CANCEL,
     SUBMIT_ANSWER,
     ending_row,
     last_readable,
     task_rows,
-    user_endpoint_row,
 )
 from mep_cloud.store.webhooks import INSERT_NEWS, rows_of
 
-_KNOWN_ROWS: Final = 10_000
-"""Task groups and user endpoints that are remembered to be there; none is ever removed."""
+_CLAIMED: Final = 100
+"""Task groups that are claimed in one step."""
 
 
 class Tasks:
@@ -50,20 +46,31 @@ class Tasks:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._last_seq: int | None = None  # touched by the writer thread alone
-        self._known: Seen[tuple[str, str, str]] = Seen(_KNOWN_ROWS)
+        self._known = Known()
 
     async def group_owner(self, group_id: str) -> str | None:
         """User id of a task group's owner; None when there is no such group."""
         query = select(task_groups.c.owner).where(task_groups.c.id == group_id)
         return await self._database.read(lambda connection: connection.scalar(query))
 
-    async def claim_group(self, group_id: str, owner: str, at: float) -> str:
-        """Make a task group `owner`'s unless it is somebody's; returns whose it is."""
+    async def claim_groups(self, group_ids: Sequence[str], owner: str, at: float) -> dict[str, str]:
+        """Make these task groups `owner`'s unless they are somebody's; whose each of them is.
 
-        def operation(connection: Connection) -> str:
-            return _group_of(connection, group_id, owner, at)
+        Those that are `owner`'s are not forgotten for a day at least.
+        """
+        new = [each for each in group_ids if not self._known.has_group(each, owner, at)]
+        owners = dict.fromkeys(group_ids, owner)
+        for first in range(0, len(new), _CLAIMED):
+            step = new[first : first + _CLAIMED]
 
-        return await self._database.write(operation)
+            def operation(connection: Connection, step: Sequence[str] = step) -> dict[str, str]:
+                return {each: hold_group(connection, each, owner, at) for each in step}
+
+            owners |= await self._database.write(operation)
+        for group_id in new:
+            if owners[group_id] == owner:
+                self._known.held_group(group_id, owner, at)
+        return owners
 
     async def submit(self, submission: Submission, notes: Sequence[str] = ()) -> bytes | None:
         """Make a submission durable, all of it or nothing, and tell other processes `notes` of it.
@@ -77,24 +84,29 @@ class Tasks:
             BlobGone: an upload that a task refers to is not there.
         """
         rows = task_rows(submission)
-        parents = (submission.group_id, submission.owner, submission.user_endpoint_id)
-        known = parents in self._known
+        group_id, owner, at = submission.group_id, submission.owner, submission.at
+        user_endpoint_id = submission.user_endpoint_id
+        new_group = not self._known.has_group(group_id, owner, at)
+        new_user_endpoint = not self._known.has_user_endpoint(user_endpoint_id, at)
         blobs = {task.task_id: task.blob for task in submission.tasks if task.blob is not None}
 
         def operation(connection: Connection) -> bytes | None:
             if (earlier := _earlier_answer(connection, submission)) is not None:
                 return earlier
-            if not known:
-                _make_parents(connection, submission)
+            if new_group and hold_group(connection, group_id, owner, at) != owner:
+                raise GroupTaken(group_id)
+            if new_user_endpoint:
+                hold_user_endpoint(connection, submission)
             if blobs:
-                attach(connection, submission.owner, blobs)
+                attach(connection, owner, blobs)
             INSERT_TASKS.run(connection, rows)
             tell(connection, notes)
             return None
 
         earlier = await self._database.write(operation)
         if earlier is None:
-            self._known.add(parents)
+            self._known.held_group(group_id, owner, at)
+            self._known.held_user_endpoint(user_endpoint_id, at)
         return earlier
 
     async def end(
@@ -226,9 +238,9 @@ class Tasks:
             partial(queries.newest, owner=owner, group_id=group_id, most=most)
         )
 
-    async def of_group(self, group_id: str) -> list[str]:
-        """Task ids of a group, in the order of submission; those with dropped results first."""
-        return await self._database.read(partial(queries.of_group, group_id=group_id))
+    async def of_group(self, group_id: str, owner: str) -> list[str]:
+        """Task ids of `owner`'s group, in the order of submission; dropped results come first."""
+        return await self._database.read(partial(queries.of_group, group_id=group_id, owner=owner))
 
     async def unacknowledged(self, group_id: str, after: int) -> tuple[list[Delivered], bool]:
         """The next batch of results of a group that nobody has acknowledged.
@@ -253,21 +265,7 @@ def _earlier_answer(connection: Connection, submission: Submission) -> bytes | N
     if submission.request_id is None:
         return None
     key = {"owner": submission.owner, "request_id": submission.request_id}
-    row = {**key, "answer": submission.answer, "created": submission.at}
+    row = (submission.owner, submission.request_id, submission.answer, submission.at)
     if INSERT_SUBMIT.run(connection, [row]):
         return None
     return bytes(connection.execute(SUBMIT_ANSWER, key).scalar_one())
-
-
-def _make_parents(connection: Connection, submission: Submission) -> None:
-    """The rows that tasks refer to."""
-    owner = _group_of(connection, submission.group_id, submission.owner, submission.at)
-    if owner != submission.owner:
-        raise GroupTaken(submission.group_id)
-    INSERT_USER_ENDPOINT.run(connection, [user_endpoint_row(submission)])
-
-
-def _group_of(connection: Connection, group_id: str, owner: str, at: float) -> str:
-    """Owner of a task group, which is `owner` if it was nobody's."""
-    INSERT_GROUP.run(connection, [{"id": group_id, "owner": owner, "created": at}])
-    return str(connection.execute(GROUP_OWNER, {"group": group_id}).scalar_one())

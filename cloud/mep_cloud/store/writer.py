@@ -22,6 +22,11 @@ T = TypeVar("T")
 
 MAX_OPERATIONS: Final = 256
 """Operations in one transaction."""
+ATTEMPTS: Final = 5
+"""Of an operation that PostgreSQL gives up since it and another process's wait for each other, as
+when both make the same rows in another order. The other one goes on.
+"""
+_DEADLOCK: Final = "40P01"
 
 
 @dataclass(slots=True)
@@ -36,7 +41,7 @@ class Writer:
     """Runs operations in order, each exactly once or not at all.
 
     An operation is a function of the connection. It may be run again when a neighbour in the same
-    transaction failed, so it must have no effect but on the database.
+    transaction failed, or in a deadlock, so it must have no effect but on the database.
 
     Args:
         connection: the writer's own from now on; closed with it.
@@ -95,7 +100,7 @@ class Writer:
             count = min(len(self._jobs), MAX_OPERATIONS)
             return [self._jobs.popleft() for _ in range(count)]
 
-    def _execute(self, connection: Connection, jobs: list[_Job]) -> None:
+    def _execute(self, connection: Connection, jobs: list[_Job], attempts: int = ATTEMPTS) -> None:
         if self._broken is not None:
             _fail(jobs, StoreFails(self._broken))
             return
@@ -106,16 +111,20 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - handed to the caller through its future
             if isinstance(error, DBAPIError) and error.connection_invalidated:
                 self._break(error)
-            elif len(jobs) == 1:
+            elif len(jobs) == 1 and not (attempts > 1 and _is_deadlock(error)):
                 jobs[0].error = self._failures.failure(error) or error
                 return
             for job in jobs:
-                self._execute(connection, [job])
+                self._execute(connection, [job], attempts - 1)
 
     def _break(self, error: DBAPIError) -> None:
         with self._wake:
             self._broken = f"the connection to the database was lost: {reason(error)}"
         self._loop.call_soon_threadsafe(self._lost, self._broken)
+
+
+def _is_deadlock(error: Exception) -> bool:
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == _DEADLOCK
 
 
 def _fail(jobs: list[_Job], error: Exception) -> None:

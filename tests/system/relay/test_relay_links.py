@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import sqlite3
+import time
 import uuid
 from typing import Any
 
@@ -117,6 +119,29 @@ def test_somebody_elses_group_cannot_be_streamed(running: Any) -> None:
             assert (await final_refusal(task)).status == 403
 
     asyncio.run(flow())
+
+
+def test_whoever_streams_a_group_keeps_it(running: Any) -> None:
+    """Though the relay remembers whose it is: the sweep must see that it is used."""
+    theirs, hers = str(uuid.uuid4()), str(uuid.uuid4())
+    database = sqlite3.connect(running.relay.data / "relay.sqlite3", timeout=BOUND_S)
+    with contextlib.closing(database), database:
+        for group, name in ((theirs, "bob"), (hers, "alice@example.org")):
+            database.execute(
+                "INSERT INTO task_groups SELECT ?, id, 5, 5 FROM users WHERE username LIKE ?",
+                (group, f"{name}%"),
+            )
+    running.alice.ok("GET", f"/v2/taskgroup/{hers}")
+
+    async def flow() -> None:
+        async with kept(FakeSdk(running.url, running.alice.token, (hers, theirs)).link) as task:
+            assert (await final_refusal(task)).status == 403
+
+    asyncio.run(flow())
+    database = sqlite3.connect(running.relay.data / "relay.sqlite3", timeout=BOUND_S)
+    with contextlib.closing(database):
+        ((used,),) = database.execute("SELECT used FROM task_groups WHERE id = ?", (hers,))
+    assert used > time.time() - BOUND_S
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,14 @@ from mep.wire.tasks import Result
 LARGE = (
     "actions",
     "endpoints",
+    "expired_tasks",
     "functions",
     "start_tokens",
     "submits",
+    "task_groups",
     "tasks",
     "tokens",
+    "user_endpoints",
     "users",
 )
 ME = User("me", "me@relay.local", "", "", "", False, 1.0)
@@ -69,20 +72,26 @@ async def use(store: Store) -> None:
     await store.tasks.unfinished(100)
     await store.expiry.overdue(1.0, 0)
     await store.tasks.request_cancel(["t"], 6.0)
-    await store.starts.expect("uep", digest("s"), "nonce", 1.0)
+    await store.starts.expect("uep", digest("s"), "nonce", 1.0, useless_before=0.0)
     await store.starts.bearer(digest("s"))
-    await store.starts.activate(digest("s"))
+    await store.starts.activate(digest("s"), 1.0)
     await store.starts.user_endpoint("uep")
     await store.tasks.end([Ending(Result("t", "success", b"r", None, 1.0, 2.0), 1.0, 3.0)])
     await store.tasks.unacknowledged("g", 0)
     await store.tasks.acknowledge([("t", ME.id)])
     await store.tasks.get(["t"], ME.id)
     await store.tasks.owned(["t"], ME.id)
-    await store.tasks.of_group("g")
+    await store.tasks.of_group("g", ME.id)
     await store.tasks.group_owner("g")
     await store.expiry.drop_results(100.0, 0)
     await store.expiry.forget(100.0)
     await store.expiry.forget_submits(100.0)
+    await store.tasks.claim_groups(["g"], ME.id, 1e6)
+    await store.expiry.keep(["g"], ["uep"], 2e6)
+    await store.expiry.forget_groups(3e6, 3e6)
+    await store.expiry.forget_user_endpoints(3e6, 3e6)
+    await store.expiry.forget_bodies(100.0)
+    await store.sessions.forget(100.0)
     await store.actions.forget(100.0)
     await store.endpoints.remove("e", 9.0)
     assert await store.expiry.homeless(1.0) == []

@@ -18,6 +18,7 @@ from mep_cloud.store.failures import Failures
 from mep_cloud.store.records import (
     Ending,
     NewTask,
+    Presence,
     Submission,
     TokenOwner,
     User,
@@ -30,6 +31,7 @@ from sqlalchemy.exc import (
 )
 
 from mep.wire import limits
+from mep.wire.rest import RegisterEndpoint
 from mep.wire.tasks import Failure, Result
 
 BOB = User("bob-id", "bob@relay.local", "", "", "", False, 1.0)
@@ -370,11 +372,13 @@ def test_new_results_come_after_whatever_a_stream_may_still_read(where: Where) -
 
 def test_groups_belong_to_whoever_came_first(where: Where) -> None:
     async def work(store: Store) -> None:
-        assert await store.tasks.claim_group("g", ALICE.id, 1.0) == ALICE.id
-        assert await store.tasks.claim_group("g", BOB.id, 1.0) == ALICE.id
+        assert await store.tasks.claim_groups(["g"], ALICE.id, 1.0) == {"g": ALICE.id}
+        both = {"bob's": BOB.id, "g": ALICE.id}
+        assert await store.tasks.claim_groups(["g", "bob's"], BOB.id, 1.0) == both
+        assert await store.tasks.claim_groups(["g", "bob's"], BOB.id, 1.0) == both
         with pytest.raises(GroupTaken):
             await store.tasks.submit(submission("b", owner=BOB.id))
-        assert await store.tasks.of_group("g") == []
+        assert await store.tasks.of_group("g", ALICE.id) == []
         assert await store.tasks.group_owner("g") == ALICE.id
         assert await store.tasks.group_owner("other") is None
 
@@ -461,17 +465,38 @@ def test_start_tokens(where: Where) -> None:
     async def work(store: Store) -> None:
         await store.tasks.submit(submission("a"))
         for name in ("one", "two", "three"):
-            await store.starts.expect("uep", digest(name), f"nonce-{name}", 1.0)
+            await store.starts.expect("uep", digest(name), f"nonce-{name}", 1.0, useless_before=0.0)
         assert await store.starts.bearer(digest("none")) is None
-        assert await store.starts.activate(digest("none")) is None
+        assert await store.starts.activate(digest("none"), 1.0) is None
         assert await store.starts.bearer(digest("one")) == "uep"
-        assert await store.starts.activate(digest("two")) == ("e", "nonce-two")
+        assert await store.starts.activate(digest("two"), 1.0) == ("e", "nonce-two")
         assert await store.starts.bearer(digest("one")) is None
-        assert await store.starts.activate(digest("one")) is None
+        assert await store.starts.activate(digest("one"), 1.0) is None
         assert await store.starts.bearer(digest("three")) == "uep"
         assert await store.starts.speaker(digest("three")) == ("e", "uep")
         await store.endpoints.remove("e", 2.0)
         assert await store.starts.bearer(digest("two")) is None
+
+    run(where, work)
+
+
+def test_a_deleted_endpoint_leaves_its_id_alone(where: Where) -> None:
+    async def work(store: Store) -> None:
+        registration = RegisterEndpoint("e", multi_user=True, visible_to=[BOB.id])
+        await store.endpoints.update("e", registration, digest("link"), 2.0)
+        await store.endpoints.heard("e", Presence(3.0, "1", "3.11", "host"))
+        assert [each.id for each in await store.endpoints.list("x", shown_to=frozenset({BOB.id}))]
+        await store.endpoints.remove("e", 4.0)
+        for table, count in (
+            ("tokens", 0),
+            ("endpoint_viewers", 0),
+            ("endpoint_presence", 0),
+            ("endpoints", 1),
+        ):
+            query = text(f"SELECT count(*) FROM {table}")
+            assert await store._database.read(lambda c, query=query: c.scalar(query)) == count
+        await store.endpoints.approve("e", BOB.id)
+        assert await store.endpoints.approved_for("e") is None
 
     run(where, work)
 

@@ -18,13 +18,20 @@ from mep_cloud.delivery.state import Call
 from mep_cloud.errors import BlobGone
 from mep_cloud.hub import Hub
 from mep_cloud.ids import new_ids
+from mep_cloud.outbox import Outbox
+from mep_cloud.publisher import Subscriber
 from mep_cloud.settings import Blobs, Limits
 from mep_cloud.store import Store
 from mep_cloud.store import expiry as expiry_module
 from mep_cloud.store.blobs import Kind
+from mep_cloud.store.expiry import LATE_S
+from mep_cloud.store.logins import Poll
+from mep_cloud.store.parents import SPARED_S
 from mep_cloud.store.records import (
     Action,
+    DeviceCode,
     Ending,
+    FunctionRecord,
     Login,
     News,
     NewTask,
@@ -32,9 +39,11 @@ from mep_cloud.store.records import (
     StoredTask,
     Submission,
 )
+from mep_cloud.store.sessions import GRACE_S
 from mep_cloud.store.tasks import Tasks
 from mep_cloud.streams import Streams
 from mep_cloud.sweeper import Sweeper
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from mep.wire.tasks import Blob, Result
@@ -84,11 +93,22 @@ class World:
     async def status(self, task_id: str) -> StoredTask | None:
         return (await self.store.tasks.get([task_id], ALICE.id)).get(task_id)
 
+    async def count(self, table: str) -> int:
+        query = text(f"SELECT count(*) FROM {table}")
+        return int(await self.store._database.read(lambda c: c.execute(query).scalar_one()))
+
     async def code(self, task_id: str) -> str:
         task = await self.status(task_id)
         assert task is not None
         assert task.failure is not None
         return task.failure.code
+
+
+class Unsent:
+    """An outbox that keeps nothing."""
+
+    def put(self, item: object) -> None:
+        pass
 
 
 def run(path: Path, work: Callable[[World], Awaitable[None]]) -> None:
@@ -166,13 +186,13 @@ def test_a_result_lives_as_long_as_the_retention_fetched_or_not(tmp_path: Path) 
         await world.sweep(1)
         for task_id in ("fetched", "unfetched"):
             assert await world.code(task_id) == "RESULT_EXPIRED"
-        assert await world.store.tasks.of_group("g") == ["fetched", "unfetched"]
+        assert await world.store.tasks.of_group("g", ALICE.id) == ["fetched", "unfetched"]
         assert await world.store.tasks.origin("fetched") is None
         assert await world.store.tasks.owned(["fetched", "x"], ALICE.id) == {"fetched"}
         assert await world.store.tasks.owned(["fetched"], "somebody") == set()
         await world.sweep(10_000)
         assert await world.status("fetched") is None
-        assert await world.store.tasks.of_group("g") == []
+        assert await world.store.tasks.of_group("g", ALICE.id) == []
 
     run(tmp_path, work)
 
@@ -222,6 +242,109 @@ def test_what_expired_by_itself_is_swept(tmp_path: Path) -> None:
         assert await world.store.actions.get("a") is None
         for name in ("long", "endless"):
             assert await world.store.users.token_owner(digest(name)) is not None
+
+    run(tmp_path, work)
+
+
+def test_codes_and_sign_ins_that_expired_are_swept(tmp_path: Path) -> None:
+    async def work(world: World) -> None:
+        login = Login(ALICE.id, T0)
+        code = DeviceCode(b"code", "user", "client", "", T0, T0 + 50.0, 5.0)
+        await world.store.logins.begin(code)
+        await world.store.logins.sign_in(b"cookie", login, T0 + 50.0, T0)
+        await world.store.sessions.end(b"foreign", T0 + 50.0, T0)
+        await world.sweep(50.0 + GRACE_S)
+        assert await world.store.logins.poll(b"code", "client", world.now) is Poll.EXPIRED
+        await world.store.logins.begin(replace(code, created=T0))
+        await world.sweep(1)
+        for table in ("device_codes", "web_sessions", "ended_tokens"):
+            assert await world.count(table) == 0, table
+
+    run(tmp_path, work)
+
+
+UNUSED_S = BOUNDS.task_ttl_s + BOUNDS.record_retention_s + SPARED_S
+"""How long task groups and user endpoints are kept that nothing refers to."""
+
+
+def test_task_groups_and_user_endpoints_go_when_nothing_can_name_them(tmp_path: Path) -> None:
+    async def work(world: World) -> None:
+        for number in range(3):
+            await world.submit(f"t{number}", group=f"group-{number}")
+        await world.end("t0", "t1", "t2")
+        world.hub.apply(events.ManagerOpened(2, "e"))
+        world.hub.apply(events.WardenUp(2, "boot", ()))
+        await world.sweep(LATE + 1)
+        await world.sweep(UNUSED_S - LATE - 1)
+        assert await world.count("task_groups") == 3
+        assert await world.count("user_endpoints") == 1
+        await world.sweep(1)
+        for table in ("tasks", "expired_tasks", "task_groups", "user_endpoints"):
+            assert await world.count(table) == 0, table
+        # The executor lives, and goes on.
+        await world.submit("late", group="group-0")
+        assert await world.store.tasks.group_owner("group-0") == ALICE.id
+        await world.end("late")
+        batch, _ = await world.store.tasks.unacknowledged("group-0", 0)
+        assert [each.result.task_id for each in batch] == ["late"]
+
+    run(tmp_path, work)
+
+
+def test_what_lives_is_kept_however_long_it_is_idle(tmp_path: Path) -> None:
+    async def work(world: World) -> None:
+        await world.submit("t")
+        await world.end("t")
+        await world.store.starts.expect("uep", digest("token"), "n", world.now, useless_before=0.0)
+        stream = Subscriber(cast(Outbox, Unsent()), world.store.tasks)
+        world.hub.publisher.subscribe(stream, "g")
+        world.hub.apply(events.ManagerOpened(2, "e"))
+        world.hub.apply(events.WardenUp(2, "boot", ("uep",)))
+        for _ in range(5):
+            await world.sweep(UNUSED_S - 1)
+        assert await world.store.tasks.group_owner("g") == ALICE.id
+        assert await world.store.starts.bearer(digest("token")) == "uep"
+        # Its process has ended for the warden; but a link is proof of life.
+        world.hub.apply(events.EndpointOpened(3, "e", "uep", "n", 0, ()))
+        world.hub.apply(events.WardenUp(2, "boot", ()))
+        for _ in range(5):
+            await world.sweep(UNUSED_S - 1)
+        assert await world.store.starts.bearer(digest("token")) == "uep"
+        world.hub.apply(events.EndpointClosed(3))
+        world.hub.apply(events.WardenUp(2, "boot", ()))
+        world.hub.publisher.unsubscribe(stream, ["g"])
+        await world.sweep(UNUSED_S)
+        await world.sweep(1)
+        assert await world.store.tasks.group_owner("g") is None
+        assert await world.store.starts.bearer(digest("token")) is None
+
+    run(tmp_path, work)
+
+
+def test_a_deleted_functions_body_goes_when_no_task_needs_it(tmp_path: Path) -> None:
+    async def work(world: World) -> None:
+        functions, live = (
+            world.store.functions,
+            FunctionRecord("live", ALICE.id, "live", 4, None, False, None, None, "{}", T0),
+        )
+        await functions.add(live, b"body")
+        await world.submit("t")
+        world.now += 10
+        await functions.remove("f", world.now)
+        await world.sweep(50)
+        assert await functions.body("f") == b"body"
+        await world.end("t")
+        # Another process may not have heard of it, and take a task.
+        await world.sweep(LATE_S - 51)
+        assert await functions.body("f") == b"body"
+        await world.submit("other")
+        await world.sweep(2)
+        assert await functions.body("f") == b"body", "a task may need it that is submitted in time"
+        await world.end("other")
+        await world.sweep(1)
+        assert await functions.body("f") == b""
+        assert await functions.body("live") == b"body"
+        assert (await world.store.tasks.newest(ALICE.id, "g", 1))[0].function_name == "f"
 
     run(tmp_path, work)
 
