@@ -1,5 +1,6 @@
 """``mep-relay``: set up and serve a relay, add users, tokens and service clients."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from mep_cloud.home import Home
 from mep_cloud.identity.settings import check_domain
 from mep_cloud.ids import new_id
 from mep_cloud.store import Store
+
+log = logging.getLogger(__name__)
 
 
 class _Group(click.Group):
@@ -157,7 +160,8 @@ def serve(
     from mep_cloud.serve import Listen
     from mep_cloud.serve import serve as run
 
-    logs.start(settings.load(Home(data).settings).log, debug=debug)
+    log_settings = settings.load(Home(data).settings).log
+    logs.start(log_settings, debug=debug)
     listen = Listen(host, port, tls_cert, tls_key, insecure_http)
 
     def announce(url: str) -> None:
@@ -165,7 +169,13 @@ def serve(
 
     import uvloop
 
-    uvloop.run(run(data, listen, announce))
+    try:
+        uvloop.run(run(data, listen, announce))
+    except RelayError as error:
+        if log_settings.format == "text":
+            raise
+        log.critical("%s", error)
+        click.get_current_context().exit(1)
 
 
 relay.add_command(users.user)
