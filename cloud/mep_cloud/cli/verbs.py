@@ -84,12 +84,12 @@ def init(
         check_domain(domain)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param_hint="--domain") from error
+    password = None if database_password_file is None else _password(database_password_file)
     home = Home(directory)
     home.create()
     try:
         if database:
-            file = database_password_file
-            home.use_database(database, None if file is None else file.read_text().strip())
+            home.use_database(database, password)
         store = store_of(directory)
         store.create()
     except RelayError:
@@ -107,6 +107,13 @@ def init(
         f"relay set up in {directory}\nidentity provider {provider.id}",
         as_json,
     )
+
+
+def _password(file: Path) -> str:
+    try:
+        return file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{error}.", param_hint="--database-password-file") from error
 
 
 @relay.command()
