@@ -50,10 +50,17 @@ class Home:
             raise HomeError(f"No relay can be set up in {self.directory}: {error}.") from error
 
     def use_database(self, url: str, password: str | None) -> None:
-        """Have a new relay keep its data in PostgreSQL."""
-        _write_new(self.settings, f"[database]\nurl = {json.dumps(url)}\n")
-        if password is not None:
-            _write_new(self.directory / self.PASSWORD, password + "\n")
+        """Have a new relay keep its data in PostgreSQL.
+
+        Raises:
+            HomeError: that cannot be written.
+        """
+        try:
+            _write_new(self.settings, f"[database]\nurl = {json.dumps(url)}\n")
+            if password is not None:
+                _write_new(self.directory / self.PASSWORD, password + "\n")
+        except OSError as error:
+            raise HomeError(f"No relay can be set up in {self.directory}: {error}.") from error
 
     def discard(self) -> None:
         """Undo `create` and `use_database` where the set-up could not go on."""
@@ -178,10 +185,15 @@ class Home:
 
 def _write_new(path: Path, text: str) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    with os.fdopen(os.open(path, flags, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink()  # an empty one would be in the way of the next try
+        raise
 
 
 def _refuse_if_open_to_others(path: Path) -> None:

@@ -1,5 +1,6 @@
 """``mep-relay``: set up and serve a relay, add users, tokens and service clients."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from mep_cloud.home import Home
 from mep_cloud.identity.settings import check_domain
 from mep_cloud.ids import new_id
 from mep_cloud.store import Store
+
+log = logging.getLogger(__name__)
 
 
 class _Group(click.Group):
@@ -81,12 +84,12 @@ def init(
         check_domain(domain)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param_hint="--domain") from error
+    password = None if database_password_file is None else _password(database_password_file)
     home = Home(directory)
     home.create()
     try:
         if database:
-            file = database_password_file
-            home.use_database(database, None if file is None else file.read_text().strip())
+            home.use_database(database, password)
         store = store_of(directory)
         store.create()
     except RelayError:
@@ -104,6 +107,13 @@ def init(
         f"relay set up in {directory}\nidentity provider {provider.id}",
         as_json,
     )
+
+
+def _password(file: Path) -> str:
+    try:
+        return file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{error}.", param_hint="--database-password-file") from error
 
 
 @relay.command()
@@ -157,7 +167,8 @@ def serve(
     from mep_cloud.serve import Listen
     from mep_cloud.serve import serve as run
 
-    logs.start(settings.load(Home(data).settings).log, debug=debug)
+    log_settings = settings.load(Home(data).settings).log
+    logs.start(log_settings, debug=debug)
     listen = Listen(host, port, tls_cert, tls_key, insecure_http)
 
     def announce(url: str) -> None:
@@ -165,7 +176,13 @@ def serve(
 
     import uvloop
 
-    uvloop.run(run(data, listen, announce))
+    try:
+        uvloop.run(run(data, listen, announce))
+    except RelayError as error:
+        if log_settings.format == "text":
+            raise
+        log.critical("%s", error)
+        click.get_current_context().exit(1)
 
 
 relay.add_command(users.user)

@@ -75,6 +75,21 @@ def test_a_database_that_cannot_be_written_is_said_in_a_sentence(tmp_path: Path)
     relay_cli("user", "add", "carol", "--data", data)
 
 
+def test_an_init_that_fails_is_not_in_the_way_of_the_next(tmp_path: Path) -> None:
+    data, password = tmp_path / "data", tmp_path / "password"
+    password.write_bytes(b"\xff\xfe")
+    where = ["--database", "postgresql:///nothing", "--database-password-file", password]
+    done = run_cli("init", data, *where)
+    assert done.returncode == 2
+    assert "--database-password-file" in done.stderr
+    # Neither the key nor anything else can be written.
+    command = ["prlimit", "--fsize=0", sys.executable, "-m", "mep_cloud", "init", data]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=BOUND_S)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Error: No relay can be set up in {data}: ")
+    relay_cli("init", data)
+
+
 def test_an_empty_database_is_not_taken_for_a_relay(tmp_path: Path) -> None:
     relay_cli("init", tmp_path / "data")
     (tmp_path / "data" / "relay.sqlite3").write_bytes(b"")

@@ -129,6 +129,15 @@ def test_links_that_are_refused_are_no_errors_of_the_relay(metered: Any) -> None
     assert [each["message"] for each in records if each["level"] == "error"] == []
 
 
+def test_why_a_relay_ends_is_a_json_line_too(metered: Any) -> None:
+    people, _ = metered
+    done = run_cli("serve", "--port", people.relay.port, "--data", people.relay.data)
+    assert done.returncode == 1
+    (said,) = [json.loads(line) for line in done.stderr.splitlines()]
+    assert said["level"] == "critical"
+    assert "Address already in use" in said["message"]
+
+
 def test_health_and_readiness(running: Any) -> None:
     for path in ("/healthz", "/readyz"):
         assert running.nobody.ok("GET", path) == {"status": "ok"}
