@@ -9,9 +9,11 @@
     ├── HomeError      the data directory cannot be used; the message is for the administrator
     └── StoreError     the database cannot take what was asked, or is closed
         ├── StoreFails the database itself is in trouble, and may take the same later
+        ├── EndpointTaken an endpoint of that id was registered in the meantime
         ├── GroupTaken the task group became somebody else's in the meantime
         ├── BlobGone   an upload is not there, or not what it is said to be
         ├── QuotaExceeded a user has too many bytes of uploads and large results
+        ├── TooManyGroups a person is in as many groups as one may be in
         ├── LastManager a group of people would be left without a manager
         └── IdentityTaken an id or a user name is somebody else's here
 """
@@ -80,6 +82,10 @@ class QuotaExceeded(StoreError):
     def __init__(self, used: int) -> None:
         super().__init__(f"{used} bytes are used")
         self.used = used
+
+
+class TooManyGroups(StoreError):
+    """Somebody is in as many groups as one may be."""
 
 
 class LastManager(StoreError):

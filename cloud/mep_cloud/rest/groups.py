@@ -11,10 +11,11 @@ from starlette.responses import Response
 from mep.wire import answers, codes
 from mep.wire.rest import NewGroup, NewMember
 from mep_cloud import access
-from mep_cloud.errors import LastManager, Refusal
+from mep_cloud.errors import LastManager, Refusal, TooManyGroups
 from mep_cloud.identity.person import group_id
 from mep_cloud.ids import checked, new_id
 from mep_cloud.rest.bodies import answer, decoded, relay_of, user_of
+from mep_cloud.store.groups import MOST
 from mep_cloud.store.records import GroupRecord, Role, User
 
 _NAME: Final = 128
@@ -33,7 +34,10 @@ async def create(request: Request) -> Response:
     if not name.isprintable() or not description.isprintable():
         raise _malformed("A group's name and description have printable characters only.")
     group = GroupRecord(new_id(), name, description, time.time())
-    await relay.store.groups.add(group, user.id)
+    try:
+        await relay.store.groups.add(group, user.id)
+    except TooManyGroups:
+        raise _too_many(user) from None
     relay.gatekeeper.forget_all()
     return answer(request, await _described(request, group, "manager"))
 
@@ -83,6 +87,8 @@ async def add(request: Request) -> Response:
         await relay.store.groups.put(group.id, person.id, _ROLES[wanted.role])
     except LastManager:
         raise _last_manager(group) from None
+    except TooManyGroups:
+        raise _too_many(person) from None
     relay.gatekeeper.forget_all()
     return answer(request, await _described(request, group, role))
 
@@ -165,6 +171,14 @@ def _claimed(request: Request, user: User) -> list[answers.Group]:
 def _last_manager(group: GroupRecord) -> Refusal:
     message = (
         f"Group {group.name} has one manager. Make somebody else a manager first, or delete it."
+    )
+    return Refusal(409, codes.INVALID_REQUEST, message)
+
+
+def _too_many(person: User) -> Refusal:
+    message = (
+        f"{person.username} is in {MOST} groups, as many as one may be in. They leave one with "
+        "`mep groups remove`, or its managers delete it."
     )
     return Refusal(409, codes.INVALID_REQUEST, message)
 

@@ -1,13 +1,16 @@
 """Groups of people. Who is in which comes with a token's owner: see :mod:`.users`."""
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from mep_cloud.errors import LastManager
+from mep_cloud.errors import LastManager, TooManyGroups
 from mep_cloud.store.database import Database
 from mep_cloud.store.records import GroupRecord, Member, Role
 from mep_cloud.store.schema import group_members, groups, users
+
+MOST: Final = 1000
+"""Groups of one person, who need not be asked: all are looked up with their tokens."""
 
 
 class Groups:
@@ -17,9 +20,14 @@ class Groups:
         self._database = database
 
     async def add(self, group: GroupRecord, manager: str) -> None:
-        """Store a new group with its first manager."""
+        """Store a new group with its first manager.
+
+        Raises:
+            TooManyGroups: they are in so many already.
+        """
 
         def operation(connection: Connection) -> None:
+            _check_room(connection, manager)
             row = {field: getattr(group, field) for field in GroupRecord.__dataclass_fields__}
             connection.execute(insert(groups).values(**row))
             first = {"group_id": group.id, "user_id": manager, "role": "manager"}
@@ -56,6 +64,7 @@ class Groups:
 
         Raises:
             LastManager: it is the only manager, and would be one no more.
+            TooManyGroups: they are in so many others.
         """
 
         def operation(connection: Connection) -> None:
@@ -64,6 +73,7 @@ class Groups:
             there = (group_members.c.group_id == group_id) & (group_members.c.user_id == user_id)
             change = update(group_members).where(there).values(role=role)
             if connection.execute(change).rowcount == 0:
+                _check_room(connection, user_id)
                 row = {"group_id": group_id, "user_id": user_id, "role": role}
                 connection.execute(insert(group_members).values(**row))
 
@@ -92,6 +102,12 @@ class Groups:
             connection.execute(delete(groups).where(groups.c.id == group_id))
 
         await self._database.write(operation)
+
+
+def _check_room(connection: Connection, user_id: str) -> None:
+    mine = select(func.count()).where(group_members.c.user_id == user_id)
+    if connection.execute(mine).scalar_one() >= MOST:
+        raise TooManyGroups(user_id)
 
 
 def _with_role(user_id: str) -> Any:

@@ -1,11 +1,15 @@
 """Groups over REST: what is shared with them, and who may change them."""
 
+import asyncio
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
 import requests
+from mep_cloud.store import Store
+from mep_cloud.store.records import GroupRecord
 from relay_driver import BOUND_S, Api, relay_cli, run_cli
 
 
@@ -143,6 +147,33 @@ def test_named_admins(running: Any) -> None:
     running.bob.ok("DELETE", f"/v2/endpoints/{endpoint}")
     body = {"endpoint_name": "x", "admins": ["bob"]}
     assert running.alice("POST", "/v3/endpoints", json=body).status_code == 400
+
+
+def test_nobody_is_put_into_more_groups_than_a_look_up_takes(running: Any) -> None:
+    data = running.relay.data
+    name = relay_cli("user", "add", f"u-{uuid.uuid4()}", "--data", data)["username"]
+    token = relay_cli("token", "create", name, "--data", data)["token"]
+    person = Api(running.url, token)
+
+    async def fill() -> None:
+        async with Store(data / "relay.sqlite3") as store:
+            group = partial(GroupRecord, name="crowd", description="", created=1.0)
+            made = [group(id=str(uuid.uuid4())) for _ in range(999)]
+            await asyncio.gather(*(store.groups.add(each, id_of(person)) for each in made))
+
+    asyncio.run(fill())
+    (first, second) = (running.bob.ok("POST", "/v3/groups", json={"name": n})["id"] for n in "ab")
+    running.bob.ok("POST", f"/v3/groups/{first}/members", json={"user": name})
+    more = running.bob("POST", f"/v3/groups/{second}/members", json={"user": name})
+    assert refusal(more) == (409, "REQUEST_MALFORMED")
+    assert person("POST", "/v3/groups", json={"name": "own"}).status_code == 409
+    # Where they are already, their role may change, and they may leave.
+    body = {"user": name, "role": "manager"}
+    running.bob.ok("POST", f"/v3/groups/{first}/members", json=body)
+    assert person("GET", "/v2/endpoints", params={"role": "any"}).status_code == 200
+    person.ok("DELETE", f"/v3/groups/{first}/members/{name}")
+    running.bob.ok("POST", f"/v3/groups/{second}/members", json={"user": name})
+    person.session.close()
 
 
 def test_an_approved_id_that_is_registered_twice_at_once(running: Any) -> None:
