@@ -1,11 +1,16 @@
 """User endpoints, and the tokens of the grants that may start them."""
 
-from sqlalchemy import Connection, delete, insert, select
+from typing import Final
+
+from sqlalchemy import Connection, delete, func, insert, select
 
 from mep_cloud.store.database import Database
 from mep_cloud.store.records import UserEndpointRecord
 from mep_cloud.store.schema import endpoints, start_tokens, user_endpoints, users
 from mep_cloud.store.users import as_user
+
+UNUSED: Final = 20
+"""Tokens of one user endpoint: somebody whom a site refuses may ask for starts again and again."""
 
 
 class Starts:
@@ -40,14 +45,29 @@ class Starts:
         )
 
     async def expect(self, user_endpoint_id: str, digest: bytes, nonce: str, at: float) -> None:
-        """Let the token of a new grant connect. Older ones stay good until it does."""
+        """Let the token of a new grant connect. Older ones stay good until it does.
+
+        The oldest may be that of a process which lives; of those after it, whose starts came to
+        nothing, the newest :data:`UNUSED` are kept.
+        """
         row = {
             "hash": digest,
             "user_endpoint_id": user_endpoint_id,
             "nonce": nonce,
             "issued": at,
         }
-        await self._database.write(lambda c: c.execute(insert(start_tokens).values(**row)))
+        mine = start_tokens.c.user_endpoint_id == user_endpoint_id
+        oldest = select(func.min(start_tokens.c.seq)).where(mine).scalar_subquery()
+        newest = select(start_tokens.c.seq).where(mine).order_by(start_tokens.c.seq.desc())
+        excess = delete(start_tokens).where(
+            mine, start_tokens.c.seq > oldest, start_tokens.c.seq.not_in(newest.limit(UNUSED))
+        )
+
+        def operation(connection: Connection) -> None:
+            connection.execute(insert(start_tokens).values(**row))
+            connection.execute(excess)
+
+        await self._database.write(operation)
 
     async def bearer(self, digest: bytes) -> str | None:
         """The user endpoint that a token may speak for; None: unknown or revoked."""
