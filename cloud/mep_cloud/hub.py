@@ -24,7 +24,6 @@ from mep_cloud.hooks.sender import Sender
 from mep_cloud.outbox import Outbox
 from mep_cloud.publisher import Publisher
 from mep_cloud.settings import Limits
-from mep_cloud.settings.section import DAY_S
 from mep_cloud.store import Store
 from mep_cloud.store.records import Delivered, Ending, UnfinishedTask
 
@@ -251,9 +250,7 @@ class Hub:
         ).encode()
         key = grants.grant_key(self._master, record.endpoint_id, record.key_version)
         token = digest(grants.token(key, grant))
-        # No task that waited for an older start waits any more.
-        useless = now - self._bounds.task_ttl_s - DAY_S
-        await self._store.starts.expect(record.id, token, wanted.nonce, now, useless_before=useless)
+        await self._store.starts.expect(record.id, token, wanted.nonce, now)
         log.info("start of %s for %s signed", record.id, record.user.username)
         return to_manager.Start(
             record.id,

@@ -1,5 +1,7 @@
 """User endpoints, and the tokens of the grants that may start them."""
 
+from typing import Final
+
 from sqlalchemy import Connection, delete, func, insert, select
 
 from mep_cloud.store.database import Database
@@ -7,6 +9,9 @@ from mep_cloud.store.parents import renew
 from mep_cloud.store.records import UserEndpointRecord
 from mep_cloud.store.schema import endpoints, start_tokens, user_endpoints, users
 from mep_cloud.store.users import as_user
+
+UNUSED: Final = 20
+"""Tokens of one user endpoint: somebody whom a site refuses may ask for starts again and again."""
 
 
 class Starts:
@@ -40,13 +45,11 @@ class Starts:
             row.runtime,
         )
 
-    async def expect(
-        self, user_endpoint_id: str, digest: bytes, nonce: str, at: float, *, useless_before: float
-    ) -> None:
+    async def expect(self, user_endpoint_id: str, digest: bytes, nonce: str, at: float) -> None:
         """Let the token of a new grant connect. Older ones stay good until it does.
 
-        Of those, the oldest may be that of a process that is connected; others that were issued
-        before `useless_before` never led to one, and are forgotten.
+        The oldest may be that of a process which lives; of those after it, whose starts came to
+        nothing, the newest :data:`UNUSED` are kept.
         """
         row = {
             "hash": digest,
@@ -54,15 +57,16 @@ class Starts:
             "nonce": nonce,
             "issued": at,
         }
-        its = start_tokens.c.user_endpoint_id == user_endpoint_id
-        oldest = select(func.min(start_tokens.c.seq)).where(its).scalar_subquery()
-        useless = delete(start_tokens).where(
-            its, start_tokens.c.issued < useless_before, start_tokens.c.seq > oldest
+        mine = start_tokens.c.user_endpoint_id == user_endpoint_id
+        oldest = select(func.min(start_tokens.c.seq)).where(mine).scalar_subquery()
+        newest = select(start_tokens.c.seq).where(mine).order_by(start_tokens.c.seq.desc())
+        excess = delete(start_tokens).where(
+            mine, start_tokens.c.seq > oldest, start_tokens.c.seq.not_in(newest.limit(UNUSED))
         )
 
         def operation(connection: Connection) -> None:
-            connection.execute(useless)
             connection.execute(insert(start_tokens).values(**row))
+            connection.execute(excess)
 
         await self._database.write(operation)
 

@@ -78,7 +78,7 @@ def test_what_nothing_refers_to_is_forgotten(where: Where) -> None:
     async def work(store: Store) -> None:
         await store.tasks.submit(submission("over", group="over", uep="over"))
         await store.tasks.submit(submission("dropped", group="dropped", uep="dropped"))
-        await store.starts.expect("over", digest("token"), "nonce", T0, useless_before=0.0)
+        await store.starts.expect("over", digest("token"), "nonce", T0)
         await store.tasks.end([ending("over"), ending("dropped")])
         await store.expiry.drop_results(T0 + 1, 0)
         await store.tasks.submit(submission("live", group="live", uep="live"))
@@ -150,34 +150,13 @@ def test_what_is_held_stays_fresh_and_is_written_once_an_hour(where: Where) -> N
 def test_a_link_that_opens_keeps_its_user_endpoint(where: Where) -> None:
     async def work(store: Store) -> None:
         await store.tasks.submit(submission("t"))
-        await store.starts.expect("uep", digest("token"), "nonce", T0, useless_before=0.0)
+        await store.starts.expect("uep", digest("token"), "nonce", T0)
         await over(store, "t")
         assert await store.starts.activate(digest("token"), T0 + DAY_S) == ("e", "nonce")
         await forget(store, T0 + DAY_S, T0 + DAY_S)
         assert await store.starts.bearer(digest("token")) == "uep"
         await forget(store, T0 + DAY_S + 1, T0 + DAY_S)
         assert await store.starts.activate(digest("token"), T0 + DAY_S) is None
-
-    run(where, work)
-
-
-def test_tokens_of_starts_that_led_to_nothing_do_not_pile_up(where: Where) -> None:
-    async def work(store: Store) -> None:
-        await store.tasks.submit(submission("t"))
-
-        async def expect(name: str, at: float) -> None:
-            token = digest(name)
-            await store.starts.expect("uep", token, name, at, useless_before=at - 100)
-
-        await expect("connected", T0)
-        assert await store.starts.activate(digest("connected"), T0) is not None
-        for name, at in (("refused", T0), ("silent", T0 + 50), ("new", T0 + 120)):
-            await expect(name, at)
-        bearers = {
-            name: await store.starts.bearer(digest(name))
-            for name in ("connected", "refused", "silent", "new")
-        }
-        assert bearers == {"connected": "uep", "refused": None, "silent": "uep", "new": "uep"}
 
     run(where, work)
 
@@ -355,7 +334,7 @@ def test_a_sweep_passes_over_what_a_link_is_opening(new_postgresql: Callable[[],
 
     async def work(store: Store) -> None:
         await store.tasks.submit(submission("old"))
-        await store.starts.expect("uep", digest("token"), "nonce", T0, useless_before=0.0)
+        await store.starts.expect("uep", digest("token"), "nonce", T0)
         await over(store, "old")
         other = Database(url)._engine(writable=True)
 

@@ -72,7 +72,7 @@ async def use(store: Store) -> None:
     await store.tasks.unfinished(100)
     await store.expiry.overdue(1.0, 0)
     await store.tasks.request_cancel(["t"], 6.0)
-    await store.starts.expect("uep", digest("s"), "nonce", 1.0, useless_before=0.0)
+    await store.starts.expect("uep", digest("s"), "nonce", 1.0)
     await store.starts.bearer(digest("s"))
     await store.starts.activate(digest("s"), 1.0)
     await store.starts.user_endpoint("uep")

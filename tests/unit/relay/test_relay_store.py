@@ -23,6 +23,7 @@ from mep_cloud.store.records import (
     TokenOwner,
     User,
 )
+from mep_cloud.store.starts import UNUSED
 from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import (
     DBAPIError,
@@ -465,7 +466,7 @@ def test_start_tokens(where: Where) -> None:
     async def work(store: Store) -> None:
         await store.tasks.submit(submission("a"))
         for name in ("one", "two", "three"):
-            await store.starts.expect("uep", digest(name), f"nonce-{name}", 1.0, useless_before=0.0)
+            await store.starts.expect("uep", digest(name), f"nonce-{name}", 1.0)
         assert await store.starts.bearer(digest("none")) is None
         assert await store.starts.activate(digest("none"), 1.0) is None
         assert await store.starts.bearer(digest("one")) == "uep"
@@ -497,6 +498,28 @@ def test_a_deleted_endpoint_leaves_its_id_alone(where: Where) -> None:
             assert await store._database.read(lambda c, query=query: c.scalar(query)) == count
         await store.endpoints.approve("e", BOB.id)
         assert await store.endpoints.approved_for("e") is None
+
+    run(where, work)
+
+
+def test_tokens_of_starts_that_came_to_nothing_are_bounded(where: Where) -> None:
+    async def work(store: Store) -> None:
+        await store.tasks.submit(submission("a"))
+        other = replace(submission("b"), user_endpoint_id="other")
+        await store.tasks.submit(other)
+        await store.starts.expect("other", digest("other"), "n", 1.0)
+        await store.starts.expect("uep", digest("lives"), "n", 1.0)
+        assert await store.starts.activate(digest("lives"), 3.0) == ("e", "n")
+        for number in range(3 * UNUSED):
+            await store.starts.expect("uep", digest(f"t{number}"), f"n{number}", 2.0)
+        count = text("SELECT count(*) FROM start_tokens")
+        assert await store._database.read(lambda c: c.scalar(count)) == 2 + UNUSED
+        for token in ("other", "lives", f"t{2 * UNUSED}", f"t{3 * UNUSED - 1}"):
+            assert await store.starts.bearer(digest(token)) is not None
+        assert await store.starts.bearer(digest(f"t{2 * UNUSED - 1}")) is None
+        last = digest(f"t{3 * UNUSED - 1}")
+        assert await store.starts.activate(last, 3.0) == ("e", f"n{3 * UNUSED - 1}")
+        assert await store._database.read(lambda c: c.scalar(count)) == 2
 
     run(where, work)
 

@@ -295,7 +295,7 @@ def test_what_lives_is_kept_however_long_it_is_idle(tmp_path: Path) -> None:
     async def work(world: World) -> None:
         await world.submit("t")
         await world.end("t")
-        await world.store.starts.expect("uep", digest("token"), "n", world.now, useless_before=0.0)
+        await world.store.starts.expect("uep", digest("token"), "n", world.now)
         stream = Subscriber(cast(Outbox, Unsent()), world.store.tasks)
         world.hub.publisher.subscribe(stream, "g")
         world.hub.apply(events.ManagerOpened(2, "e"))
