@@ -196,7 +196,7 @@ class Hub:
             places = await self._store.tasks.end(rows, news, notes)
         except StoreError as error:
             log.warning("%d results could not be stored: %s", len(rows), error)
-            self.apply(events.ResultsNotCommitted(task_ids))
+            self._not_stored(endings)
             return
         except Exception:
             log.exception("%d results could not be stored", len(rows))
@@ -209,9 +209,31 @@ class Hub:
         for (call, result), seq in zip(endings, places, strict=True):
             self.publisher.result(call.group_id, Delivered(seq, result))
 
+    def _not_stored(self, endings: tuple[tuple[Call, Result], ...]) -> None:
+        """Endpoints send results again. Failures are small, and the relay's own perhaps, which
+        nobody would tell again: these are kept, and stored as soon as the database takes them.
+        """
+        failures = tuple(each for each in endings if each[1].failure is not None)
+        again = tuple(call.task_id for call, result in endings if result.failure is None)
+        if again:
+            self.apply(events.ResultsNotCommitted(again))
+        if failures:
+            self._later(lambda: self._commit(failures))
+
+    def _later(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(STORE_RETRY_S, lambda: self._spawn(job()))
+
     async def _start(self, wanted: instructions.SignStart) -> None:
+        if not self.delivery.expects_start(wanted.user_endpoint_id, wanted.nonce):
+            return
         try:
             start = await self._sign(wanted)
+        except StoreError as error:
+            log.warning("the start of %s waits: %s", wanted.user_endpoint_id, error)
+            self.apply(events.StartPostponed(wanted.user_endpoint_id, wanted.nonce))
+            self._later(lambda: self._start(wanted))
+            return
         except Exception:
             log.exception("no grant for user endpoint %s", wanted.user_endpoint_id)
             message = "The relay could not sign the start; its administrator finds why in the log."
