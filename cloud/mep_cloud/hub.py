@@ -35,9 +35,7 @@ KEEP_TASKS: Final = 20_000
 """Above so many unfinished tasks, the arguments of new ones stay on disk."""
 GOODBYE_RETRY_S: Final = 1.0
 STORE_RETRY_S: Final = 3.0
-"""Seconds after which to come back to a relay whose database fails."""
-COMMIT_AGAIN_S: Final = 10.0
-"""Until an end that was made here, and that the disk did not take, is written again."""
+"""Seconds until what a failing database did not take is tried again, here and by others."""
 
 
 class Hub:
@@ -61,7 +59,6 @@ class Hub:
         self._master = master
         self._provider = provider
         self._clock = clock
-        self._bounds = bounds
         self._sender = sender
         self._teller = teller or Teller()
         self._outboxes: dict[int, Outbox] = {}
@@ -207,7 +204,7 @@ class Hub:
             else:
                 log.exception("%d results could not be stored", len(rows))
             if wanted.own:
-                asyncio.get_running_loop().call_later(COMMIT_AGAIN_S, self._perform, wanted)
+                self._later(lambda: self._commit(wanted))
             else:
                 self.apply(events.ResultsNotCommitted(task_ids))
             return
@@ -218,9 +215,20 @@ class Hub:
         for (call, result), seq in zip(endings, places, strict=True):
             self.publisher.result(call.group_id, Delivered(seq, result))
 
+    def _later(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(STORE_RETRY_S, lambda: self._spawn(job()))
+
     async def _start(self, wanted: instructions.SignStart) -> None:
+        if not self.delivery.expects_start(wanted.user_endpoint_id, wanted.nonce):
+            return
         try:
             start = await self._sign(wanted)
+        except StoreError as error:
+            log.warning("the start of %s waits: %s", wanted.user_endpoint_id, error)
+            self.apply(events.StartPostponed(wanted.user_endpoint_id, wanted.nonce))
+            self._later(lambda: self._start(wanted))
+            return
         except Exception:
             log.exception("no grant for user endpoint %s", wanted.user_endpoint_id)
             message = "The relay could not sign the start; its administrator finds why in the log."

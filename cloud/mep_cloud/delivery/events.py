@@ -100,6 +100,14 @@ class StartUnsigned:
 
 
 @dataclass(frozen=True, slots=True)
+class StartPostponed:
+    """The relay cannot make the grant now, and tries again before long."""
+
+    user_endpoint_id: str
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointOpened:
     """A user endpoint said hello with the token of the grant with this nonce."""
 
@@ -171,6 +179,7 @@ Event = (
     | Refused
     | Exited
     | StartUnsigned
+    | StartPostponed
     | EndpointOpened
     | EndpointClosed
     | CreditGranted

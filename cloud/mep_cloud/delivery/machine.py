@@ -113,6 +113,8 @@ def _handle_site(state: State, event: events.Event, now: float, out: list[Instru
             sites.started(state, event)
         case events.Refused() | events.StartUnsigned():
             sites.refused(state, event, now, out)
+        case events.StartPostponed():
+            sites.postponed(state, event, now)
         case events.Exited():
             sites.exited(state, event, now, out)
         case _:

@@ -9,12 +9,20 @@ from mep_cloud.delivery.events import (
     ManagerOpened,
     Refused,
     Started,
+    StartPostponed,
     StartUnsigned,
     WardenDown,
     WardenUp,
 )
 from mep_cloud.delivery.instructions import CloseLink
-from mep_cloud.delivery.state import MAX_EXITS, START_ATTEMPTS, Site, State, UserEndpoint
+from mep_cloud.delivery.state import (
+    MAX_EXITS,
+    START_ATTEMPTS,
+    START_TIMEOUT_S,
+    Site,
+    State,
+    UserEndpoint,
+)
 
 REPLACED = 4409
 UNKNOWN_ENDPOINT = 4404
@@ -89,6 +97,14 @@ def refused(state: State, event: Refused | StartUnsigned, now: float, out: Out) 
     start_answered(state, user_endpoint)
     user_endpoint.attempts = 0
     fail_all(user_endpoint, event.code, event.message, now, out)
+
+
+def postponed(state: State, event: StartPostponed, now: float) -> None:
+    """The site was not asked yet, so that it has all its time still to answer."""
+    user_endpoint = state.starting.get(event.user_endpoint_id)
+    start = None if user_endpoint is None else user_endpoint.start
+    if start is not None and start.nonce == event.nonce:
+        start.deadline = now + START_TIMEOUT_S
 
 
 def exited(state: State, event: Exited, now: float, out: Out) -> None:

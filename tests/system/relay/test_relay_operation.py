@@ -22,6 +22,7 @@ from relay_driver import (
     relay_cli,
     run_cli,
 )
+from testbed import until
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -166,15 +167,26 @@ def test_a_restart_tells_clients_to_come_back(metered: Any) -> None:
     asyncio.run(flow())
 
 
+class Disk:
+    """Of a relay; it can be full for all but what the relay's log needs."""
+
+    def __init__(self, relay: RelayProcess) -> None:
+        self._pid = relay.process.pid
+        self._log = relay.log
+        self._unlimited = resource.prlimit(self._pid, resource.RLIMIT_FSIZE)
+
+    def fill(self) -> None:
+        # Larger transactions than this have been made, so that the journal goes on behind it.
+        room = self._log.stat().st_size + 100_000
+        resource.prlimit(self._pid, resource.RLIMIT_FSIZE, (room, self._unlimited[1]))
+
+    def make_room(self) -> None:
+        resource.prlimit(self._pid, resource.RLIMIT_FSIZE, self._unlimited)
+
+
 def test_a_full_disk_is_told_of_and_loses_nothing(own_relay: Any) -> None:
     people = own_relay()
-    pid = people.relay.process.pid
-    unlimited = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-
-    def fill_disk() -> None:
-        # No file of the relay's may exceed what its log needs. It has no other size at hand.
-        room = people.relay.log.stat().st_size + 100_000
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (room, unlimited[1]))
+    disk = Disk(people.relay)
 
     async def flow() -> None:
         registered = people.admin.endpoint()
@@ -193,7 +205,7 @@ def test_a_full_disk_is_told_of_and_loses_nothing(own_relay: Any) -> None:
             async with kept(endpoint.link):
                 [task_id] = first["tasks"][function]
                 await endpoint.hear_task(task_id)
-                fill_disk()
+                disk.fill()
                 body = {"tasks": {function: [payload]}}
                 refused = await asyncio.to_thread(people.alice, "POST", submit, json=body)
                 assert refused.status_code == 503
@@ -205,7 +217,7 @@ def test_a_full_disk_is_told_of_and_loses_nothing(own_relay: Any) -> None:
                 await endpoint.send([echo(endpoint.held.pop(task_id))])
                 goodbye = await endpoint.hear(to_endpoint.Goodbye)
                 assert goodbye.retry_s >= 1
-                resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
+                disk.make_room()
                 ended = await asyncio.to_thread(people.alice.wait, [task_id])
                 assert ended[task_id]["result"] == payload
                 await asyncio.to_thread(people.alice.ok, "POST", submit, json=body)
@@ -215,6 +227,49 @@ def test_a_full_disk_is_told_of_and_loses_nothing(own_relay: Any) -> None:
     assert log.count("cannot be used: disk I/O error. Requests") == 1
     assert "Traceback" not in log
     assert "SECRET" not in log
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_what_the_relay_has_to_say_waits_for_room_on_the_disk(
+    own_relay: Any, *, refused: bool
+) -> None:
+    """A start that cannot be signed, and the end of a task whose start the site has refused."""
+    people = own_relay()
+    disk = Disk(people.relay)
+
+    async def flow() -> None:
+        registered = people.admin.endpoint()
+        function = people.alice.function()
+        submitted = people.alice.submit(registered["endpoint_id"], function, ["x" * 300_000])
+        task_ids = submitted["tasks"][function]
+        manager = FakeManager(people.url, registered)
+        if not refused:
+            disk.fill()
+        async with kept(manager.link):
+            if refused:
+                start = await manager.next_start()
+                disk.fill()
+                no = to_manager.Refused(
+                    start.user_endpoint_id, start.nonce, "START_LIMIT", "no", "reference"
+                )
+                await manager.link.send(no)
+            waits = "results could not be stored" if refused else "the start of"
+            await asyncio.to_thread(
+                until, lambda: waits in people.relay.log.read_text(), "the relay has tried"
+            )
+            disk.make_room()
+            if not refused:
+                start = await manager.next_start()
+                endpoint = FakeEndpoint(people.url, start.user_endpoint_id, manager.token(start))
+                async with kept(endpoint.link):
+                    ended = await asyncio.to_thread(people.alice.wait, task_ids)
+            else:
+                ended = await asyncio.to_thread(people.alice.wait, task_ids)
+        (status,) = ended.values()
+        assert status["status"] == ("failed" if refused else "success")
+        assert manager.starts.empty()
+
+    asyncio.run(flow())
 
 
 def test_a_backup_of_a_serving_relay_is_one_without_the_key(own_relay: Any, tmp_path: Path) -> None:

@@ -220,6 +220,19 @@ def test_a_start_that_cannot_be_signed_fails_the_tasks() -> None:
     }
 
 
+def test_a_start_that_is_not_signed_yet_does_not_count_as_unanswered() -> None:
+    world = World()
+    world.manager()
+    world.submit("a")
+    for _ in range(10):
+        world.now += START_TIMEOUT_S - 1
+        assert world(e.StartPostponed(ALICE, "n1")) == []
+        assert world(e.TimePassed()) == []
+    assert world(e.StartPostponed(ALICE, "n0")) == []  # of an earlier one
+    assert world.machine.next_deadline() == world.now + START_TIMEOUT_S
+    assert world.machine.expects_start(ALICE, "n1")
+
+
 def test_expects_start_until_it_is_answered() -> None:
     world = World()
     world.manager()

@@ -142,7 +142,7 @@ def test_a_task_that_ends_here_while_the_disk_is_full_has_ended_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody sends such an end again, and somebody waits for it."""
-    monkeypatch.setattr("mep_cloud.hub.COMMIT_AGAIN_S", 0.01)
+    monkeypatch.setattr("mep_cloud.hub.STORE_RETRY_S", 0.01)
 
     async def work(world: World) -> None:
         world.store.tasks = FullTwice(world.store._database)
