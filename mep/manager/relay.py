@@ -118,7 +118,8 @@ class RelayLink:
             log.error("the relay refuses this endpoint: %s", words)  # noqa: TRY400 - no traceback
             self._refused(words)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._again.wait(), REFUSED_RETRY_S)
+                async with asyncio.timeout(REFUSED_RETRY_S):
+                    await self._again.wait()
 
     async def _receive(self, message: ToManager) -> None:
         match message:

@@ -94,7 +94,9 @@ class WardenConnection:
     async def _hear(self) -> None:
         self._heard.clear()
         try:
-            await asyncio.wait_for(self._heard.wait(), ANSWER_S)
+            # Not wait_for: in Python 3.11 that may drop a cancellation that comes with an answer.
+            async with asyncio.timeout(ANSWER_S):
+                await self._heard.wait()
         except TimeoutError:
             self._unanswered = 0
 

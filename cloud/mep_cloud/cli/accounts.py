@@ -3,6 +3,7 @@
 import sys
 import time
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -12,6 +13,8 @@ from mep_cloud.cli.users import check_fields, find_user
 from mep_cloud.ids import new_id
 from mep_cloud.store import Store
 from mep_cloud.store.records import User
+
+MAX_DAYS: Final = 36_500
 
 
 @click.group()
@@ -29,6 +32,8 @@ def token_create(
     username: str, data: Path, label: str, expires_days: float | None, as_json: bool
 ) -> None:
     """Make a token for a user and print it, once: the relay keeps its SHA-256 only."""
+    if expires_days is not None and not expires_days <= MAX_DAYS:
+        raise click.BadParameter(f"from 0 to {MAX_DAYS} days.", param_hint="--expires-days")
     now = time.time()
     expires = None if expires_days is None else now + expires_days * 86400
     secret = new_token(USER_PREFIX)
@@ -54,8 +59,9 @@ def token_revoke(data: Path, as_json: bool) -> None:
     async def revoke(store: Store) -> bool:
         return await store.sessions.revoke(digest(secret), links=True) is not None
 
-    revoked = in_home(data, revoke)
-    show({"revoked": revoked}, "revoked" if revoked else "no such token", as_json)
+    if not in_home(data, revoke):
+        raise click.ClickException("The relay knows no such token. Is it whole, and of this relay?")
+    show({"revoked": True}, "revoked", as_json)
 
 
 @click.group()

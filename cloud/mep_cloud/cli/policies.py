@@ -88,8 +88,11 @@ def remove(policy_id: str, data: Path, as_json: bool) -> None:
     async def drop(store: Store) -> bool:
         return await store.policies.remove(policy_id)
 
-    removed = in_home(data, drop)
-    show({"removed": removed}, "removed" if removed else "no such policy", as_json)
+    if not in_home(data, drop):
+        raise click.ClickException(
+            f"There is no policy {policy_id}. `mep-relay policy list` shows their ids."
+        )
+    show({"removed": True}, "removed", as_json)
 
 
 def _checked(domains: tuple[str, ...]) -> tuple[str, ...]:

@@ -30,7 +30,9 @@ def load(path: Path) -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise HomeError(f"{path} is no TOML: {error}.") from error
     except SettingsError as error:
-        raise HomeError(f"{error}. `mep-relay settings` prints all that can be set.") from error
+        wrong = str(error).removesuffix(".")
+        end = "" if wrong.endswith("?") else "."
+        raise HomeError(f"{wrong}{end} `mep-relay settings` prints all that can be set.") from error
 
 
 def from_tables(raw: dict[str, Any], where: str) -> Settings:

@@ -216,7 +216,16 @@ def test_tokens_can_be_revoked(running: Any) -> None:
     assert api("GET", "/v3/whoami").status_code == 401
     api.session.close()
     again = run_cli("token", "revoke", "--data", data, stdin=token + "\n")
-    assert again.stdout == "no such token\n"
+    assert again.returncode == 1
+    assert "no such token" in again.stderr
+
+
+@pytest.mark.parametrize("days", ["nan", "inf", "0", "-1", "1e9"])
+def test_a_token_expires_on_a_day(running: Any, days: str) -> None:
+    words = ("token", "create", "bob", "--data", running.relay.data, "--expires-days", days)
+    refused = run_cli(*words)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--expires-days" in refused.stderr
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,9 @@ def test_policies_at_the_command_line(running: Any) -> None:
     ]
     assert shown["excluded_domains"] == ["*.evil.example"]
     assert relay_cli("policy", "remove", made, "--data", data) == {"removed": True}
-    assert relay_cli("policy", "remove", made, "--data", data) == {"removed": False}
+    again = run_cli("policy", "remove", made, "--data", data)
+    assert again.returncode == 1
+    assert f"There is no policy {made}" in again.stderr
     for options in ((), ("--allow-domain", "a,b"), ("--allow-domain", "*")):
         assert run_cli("policy", "add", "p", "--data", data, *options).returncode == 1
     # Not the id of anything, so that nobody could ever meet it.

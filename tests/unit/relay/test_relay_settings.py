@@ -33,10 +33,11 @@ def test_a_preset_fills_in_what_the_table_does_not_say(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("[limts]\n", "did you mean 'limits'"),
+        ("[limts]\n", "did you mean 'limits'? `mep-relay settings` prints"),
         ("[limits]\npayloads = 1\n", "did you mean 'payload'"),
         ("[limits]\npayload = 'big'\n", "payload"),
         ("[limits]\npayload = 1\n", ">= 1024"),
+        ("[limits]\npayload = 2000\nrequest = 1024\n", ". `mep-relay settings`"),
         ("[limits]\npreset = 'azure'\n", "preset"),
         ("[limits]\nrequest = 8192\n", "must not be less than payload"),
         ("[limits]\nresult_retention_s = 7776000\n", "record_retention_s must exceed"),
