@@ -47,6 +47,8 @@ class Database:
     def __init__(self, where: Path | URL) -> None:
         self._where = where
         self._failures = Failures(self.name)
+        self._probe: asyncio.Future[None] | None = None
+        """One for all who ask at the same time: anybody may."""
         self._writer: Writer | None = None
         self._engines: list[Engine] = []
         self._reader: Engine | None = None
@@ -189,7 +191,9 @@ class Database:
         """
         if self._failures.recent:
             raise StoreFails(f"The database {self.name} failed a moment ago.")
-        await self.write(write_something)
+        if self._probe is None or self._probe.done():
+            self._probe = self.write(write_something)
+        await asyncio.shield(self._probe)
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Run `query` on a snapshot of what is committed.

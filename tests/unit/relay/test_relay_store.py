@@ -263,6 +263,17 @@ def test_that_the_relay_takes_work_is_tried_on_the_disk(where: Where) -> None:
     run(where, work)
 
 
+def test_many_who_ask_at_once_whether_it_takes_work_cost_one_write(tmp_path: Path) -> None:
+    async def work(store: Store) -> None:
+        version = text("PRAGMA user_version")
+        await store.writable()
+        before = await store._database.read(lambda c: c.scalar(version))
+        await asyncio.gather(*(store.writable() for _ in range(50)))
+        assert await store._database.read(lambda c: c.scalar(version)) == before + 1
+
+    run(tmp_path / "db", work)
+
+
 def test_a_failure_is_logged_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
     now = [100.0]
     failures = Failures("DB", lambda: now[0])
