@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "unused_parents"
-down_revision = "name_keys"
+down_revision = "proved_identities"
 branch_labels = None
 depends_on = None
 
