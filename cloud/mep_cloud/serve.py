@@ -12,11 +12,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import uvicorn
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.exceptions import InvalidState
 
 from mep.wire import limits
 from mep_cloud.app import make_app
+from mep_cloud.connections import Http, WebSockets
 from mep_cloud.errors import HomeError, StoreError
 from mep_cloud.relay import Relay
 
@@ -120,35 +119,6 @@ async def serve(directory: Path, listen: Listen, announce: Callable[[str], None]
                 )
 
 
-class WebSockets(WebSocketsSansIOProtocol):
-    """uvicorn's, but for three faults.
-
-    Its shutdown fails where the other side is closing at the same moment. It takes a refused
-    handshake for one that was forgotten. And it never ends the connection of a peer that neither
-    answers pings nor reads, since it waits until that has read all that was sent.
-    """
-
-    def keepalive_timeout(self) -> None:
-        """A ping was not answered in time."""
-        blocked = not self.writable.is_set()
-        super().keepalive_timeout()
-        if blocked:
-            self.transport.abort()
-
-    async def send(self, message: Any) -> None:
-        """Send what the application says."""
-        await super().send(message)
-        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
-            self.handshake_complete = True
-
-    def shutdown(self) -> None:
-        """Say that the connection ends, and end it."""
-        try:
-            super().shutdown()
-        except InvalidState:
-            self.transport.close()
-
-
 class _Server(uvicorn.Server):
     """Says when it listens, and leaves signals to :func:`serve`."""
 
@@ -168,6 +138,7 @@ class _Server(uvicorn.Server):
 def _config(relay: Relay, listen: Listen) -> uvicorn.Config:
     config = uvicorn.Config(
         make_app(relay),
+        http=Http,
         ws=WebSockets,
         ws_max_size=limits.LINK_FRAME,
         ws_per_message_deflate=False,

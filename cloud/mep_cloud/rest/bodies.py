@@ -1,5 +1,6 @@
 """HTTP bodies in and out: bounded, typed, JSON or msgpack; every refusal has the same shape."""
 
+import asyncio
 import logging
 import math
 import time
@@ -14,6 +15,7 @@ from starlette.responses import Response
 
 from mep.wire import codes
 from mep.wire.rest import MSGPACK, ErrorBody
+from mep_cloud.blobs.keeper import IDLE_S
 from mep_cloud.errors import Refusal, StoreError, StoreFails
 from mep_cloud.relay import Relay
 from mep_cloud.store.records import User
@@ -86,18 +88,24 @@ async def raw(request: Request, most: int | None = None) -> bytes:
     """The request's body, of at most `most` bytes; None: as many as the settings say.
 
     Raises:
-        Refusal: 413, more than `most` bytes.
+        Refusal: 408, nothing came for a while; 413, more than `most` bytes.
     """
     several = most is None
     most = relay_of(request).settings.limits.request if most is None else most
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= most:
-            chunks.append(chunk)
-        elif size > _DISCARD * most:
-            break
+    try:
+        async with asyncio.timeout(IDLE_S) as patience:
+            async for chunk in request.stream():
+                patience.reschedule(asyncio.get_running_loop().time() + IDLE_S)
+                size += len(chunk)
+                if size <= most:
+                    chunks.append(chunk)
+                elif size > _DISCARD * most:
+                    break
+    except TimeoutError:
+        message = f"Nothing came for {IDLE_S:g} s. Send it again."
+        raise Refusal(408, codes.INVALID_REQUEST, message) from None
     if size > most:
         message = (
             f"The request has more than {most} bytes, which is all that the relay takes "

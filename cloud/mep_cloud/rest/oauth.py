@@ -269,8 +269,7 @@ async def _form(request: Request) -> Form:
     try:
         fields = parse_qs((await raw(request, _FORM)).decode("utf-8"), max_num_fields=50)
     except Refusal as refusal:
-        message = f"A form has at most {_FORM} bytes."
-        raise OAuthError("invalid_request", message, refusal.status) from None
+        raise OAuthError("invalid_request", refusal.message, refusal.status) from None
     except ValueError as error:
         raise OAuthError("invalid_request", f"The form cannot be read: {error}.") from error
     for name, values in fields.items():
