@@ -73,9 +73,9 @@ def _answers(
         try:
             answers = [(calls, connection.submit(endpoint_id, batch.request(calls, group)))]
         except RelayError as error:
-            connection.learn(error)
+            too_much = connection.learn(error)
             lengths = batch.lengths(calls)
-            if bounds.fit(lengths) or max(lengths) > bounds.payload:
+            if not too_much or bounds.fit(lengths) or max(lengths) > bounds.payload:
                 raise
             there = sorted(position for each in calls.values() for position in each)
             answers = list(_answers(connection, endpoint_id, batch, there, group))

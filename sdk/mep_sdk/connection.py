@@ -68,14 +68,20 @@ class Connection:
         self._submits_once = answer.request_id == request.request_id
         return answer
 
-    def learn(self, refused: Exception) -> None:
-        """After a submit that was refused: what this relay takes, where it may have been too much.
+    def learn(self, refused: Exception) -> bool:
+        """After a submit that was refused: what this relay takes, if it may have been too much.
+
+        Returns:
+            Whether it may. After any other failure the relay may have taken the tasks, and what
+            somebody else has learned meanwhile is no reason to send them again.
 
         Raises:
             RelayError: the relay does not say.
         """
-        if isinstance(refused, RelayError) and refused.status in _TOO_MUCH:
-            self.bounds.learn(self.large.sizes())
+        if not isinstance(refused, RelayError) or refused.status not in _TOO_MUCH:
+            return False
+        self.bounds.learn(self.large.sizes())
+        return True
 
     def result_stream(self) -> "ResultStream":
         """The stream that all executors of the client share."""

@@ -267,7 +267,8 @@ class Submitter:
         """Queue the batch again, if it was more than the relay takes at once; False: it was not."""
         connection = self._client.connection
         try:
-            connection.learn(refused)
+            if not connection.learn(refused):
+                return False
         except MEPError as error:
             log.info("the relay refused a batch and does not say what it takes: %s", error)
             return False

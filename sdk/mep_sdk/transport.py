@@ -1,6 +1,6 @@
 """HTTP to the relay: one session, keep-alive, time-outs, and what may be tried again.
 
-Repeated are requests that the relay surely did not take (no connection, 429, 503) and, where
+Repeated are requests that the relay surely did not take (no connection, 408, 429, 503) and, where
 repeating is harmless, those whose answer was lost. A request marked `once` whose answer was lost
 (a submit) raises :class:`~mep_sdk.errors.SubmissionUncertain` instead of running tasks twice.
 """
@@ -196,10 +196,10 @@ def _new_session(credentials: Credentials, bearer: Bearer) -> "requests.Session"
 def retry_wait(status: int, advice_s: float, waits: Iterator[float], *, once: bool) -> float | None:
     """Seconds until a refused request is sent again; None: it is not.
 
-    429 and 503 say that it was not taken. 502 and 504 come from a proxy that lost sight of a relay
-    which may have taken it, so a request that may be taken `once` only is not repeated.
+    408, 429 and 503 say that it was not taken. 502 and 504 come from a proxy that lost sight of a
+    relay which may have taken it, so a request that may be taken `once` only is not repeated.
     """
-    if status in (429, 503) or (status in (502, 504) and not once):
+    if status in (408, 429, 503) or (status in (502, 504) and not once):
         wait = next(waits, None)
         return None if wait is None else max(wait, advice_s)
     return None

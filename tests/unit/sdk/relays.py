@@ -5,7 +5,7 @@ import contextlib
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -286,6 +286,20 @@ class SlowRelay(EchoRelay):
         self.tell()
         assert await asyncio.to_thread(self.go.wait, WAIT_S)
         return None
+
+
+class LosingRelay(SlowRelay):
+    """Takes the first submit when the test says so; of what comes then its proxy loses sight."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        super().__init__()
+        self.meanwhile = meanwhile
+
+    async def before(self, request: Request) -> Response | None:
+        if len(self.submits) == 1:
+            return await super().before(request)
+        self.meanwhile()
+        return refuse(502, "", "No answer.")
 
 
 class HoardingRelay(EchoRelay):

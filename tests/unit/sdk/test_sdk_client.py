@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from mep_sdk import Client, Executor, TaskPending
+from mep_sdk.bounds import Sizes
 from mep_sdk.errors import (
     NotFound,
     PayloadTooLarge,
@@ -13,7 +14,7 @@ from mep_sdk.errors import (
     SubmissionUncertain,
     TaskNotFound,
 )
-from relays import EchoRelay, HoardingRelay, TersestRelay, hanging_up
+from relays import EchoRelay, HoardingRelay, LosingRelay, TersestRelay, hanging_up
 
 EP = str(uuid.uuid4())
 ClientOf = Callable[[EchoRelay], Client]
@@ -135,6 +136,20 @@ def test_a_batch_that_is_larger_than_a_request(client_of: ClientOf) -> None:
     assert {each.task_group_id for each in relay.submits[1:]} == {answer["task_group_id"]}
     told = client.get_batch_result(answer["tasks"][fid])
     assert [each["result"] for each in told.values()] == [n + 2_000_000 for n in range(3)]
+
+
+def test_a_batch_that_may_have_been_taken_is_not_sent_again_in_parts(client_of: ClientOf) -> None:
+    relay = LosingRelay(lambda: client.connection.bounds.learn(Sizes(submit_tasks=2)))
+    relay.go.set()
+    client = client_of(relay)
+    fid = client.register_function(hello)
+    client.run("first", endpoint_id=EP, function_id=fid)
+    batch = client.create_batch()
+    for n in range(5):
+        batch.add(fid, args=(n,))
+    with pytest.raises(SubmissionUncertain):
+        client.batch_run(EP, batch)
+    assert [len(submit.tasks[fid]) for submit in relay.submits] == [1, 5]
 
 
 def test_an_older_batch_that_is_larger_than_a_request(client_of: ClientOf) -> None:

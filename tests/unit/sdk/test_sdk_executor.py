@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from mep_sdk import Client, ComputeFuture, Executor, MEPError, Serializer
 from mep_sdk.auth import Credentials
+from mep_sdk.bounds import Sizes
 from mep_sdk.errors import (
     AuthenticationError,
     CredentialsError,
@@ -38,6 +39,7 @@ from relays import (
     HoardingRelay,
     LateStreamRelay,
     LibraryRelay,
+    LosingRelay,
     NoSuchEndpointRelay,
     NoUpgradeRelay,
     OnceRelay,
@@ -339,6 +341,22 @@ def test_a_submit_that_may_have_been_taken_is_not_sent_again(client_of: ClientOf
         with pytest.raises(SubmissionUncertain, match="reload_tasks"):
             ex.submit(hello, "x").result(WAIT_S)
     assert len(relay.submits) == 1
+
+
+def test_nor_where_another_executor_has_learned_that_it_was_too_much(client_of: ClientOf) -> None:
+    """Executors share what one of them has learned while a batch of another is under way."""
+    relay = LosingRelay(lambda: client.connection.bounds.learn(Sizes(submit_tasks=2)))
+    client = client_of(relay)
+    with Executor(EP, client=client) as ex:
+        first = ex.submit(hello, "first")
+        relay.until(lambda: len(relay.submits) == 1)
+        later = [ex.submit(hello, str(n)) for n in range(5)]
+        relay.go.set()
+        assert first.result(WAIT_S) == "Hello first"
+        for future in later:
+            with pytest.raises(SubmissionUncertain):
+                future.result(WAIT_S)
+    assert [sum(map(len, submit.tasks.values())) for submit in relay.submits] == [1, 5]
 
 
 def test_it_is_sent_again_to_a_relay_that_takes_a_request_once(client_of: ClientOf) -> None:

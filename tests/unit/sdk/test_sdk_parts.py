@@ -191,7 +191,7 @@ class TestErrors:
 
 class TestTransport:
     @pytest.mark.parametrize("once", [True, False])
-    @pytest.mark.parametrize("status", [429, 503])
+    @pytest.mark.parametrize("status", [408, 429, 503])
     def test_what_was_not_taken_is_tried_again(self, status: int, once: bool) -> None:
         assert retry_wait(status, 0.0, iter([0.5]), once=once) == 0.5
         assert retry_wait(status, 7.0, iter([0.5]), once=once) == 7.0
