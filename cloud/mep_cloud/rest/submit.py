@@ -66,8 +66,17 @@ async def accept(relay: Relay, user: User, endpoint_id: str, body: Submit[Any]) 
     submission = _submission(relay, endpoint, user, body, wanted, group_id)
     accepted = _accepted(submission, body)
     unfinished = await relay.cluster.unfinished_at(endpoint_id) if relay.queues.depth else 0
-    with relay.queues.room(endpoint_id, unfinished, len(submission.tasks)):
-        return await _stored(relay, submission, body, wanted, accepted)
+    try:
+        with relay.queues.room(endpoint_id, unfinished, len(submission.tasks)):
+            return await _stored(relay, submission, body, wanted, accepted)
+    except Refusal as refusal:
+        # What was taken before needs no room: it may be what the queue is full of.
+        if refusal.code != codes.QUEUE_FULL or body.request_id is None:
+            raise
+        earlier = await relay.store.tasks.answered(user.id, accepted.request_id)
+        if earlier is None:
+            raise
+        return msgspec.json.decode(earlier, type=Submitted)
 
 
 async def _stored(

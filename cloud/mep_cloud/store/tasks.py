@@ -109,6 +109,11 @@ class Tasks:
             self._known.held_user_endpoint(user_endpoint_id, at)
         return earlier
 
+    async def answered(self, owner: str, request_id: str) -> bytes | None:
+        """What `owner`'s submission of this name was answered; None: there was none lately."""
+        key = {"owner": owner, "request_id": request_id}
+        return await self._database.read(lambda c: c.execute(SUBMIT_ANSWER, key).scalar())
+
     async def end(
         self, endings: Sequence[Ending], news: Sequence[News] = (), notes: Sequence[str] = ()
     ) -> list[int]:

@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mep_cloud.auth import digest
-from mep_cloud.rest.bodies import is_https, relay_of
+from mep_cloud.errors import Refusal
+from mep_cloud.rest.bodies import is_https, raw, relay_of
 from mep_cloud.store.records import Login, User
 
 SESSION: Final = "mep_session"
@@ -44,14 +45,10 @@ async def form_of(request: Request) -> dict[str, str]:
     Raises:
         Foreign: it came from elsewhere, or is none.
     """
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _BODY:
-            raise Foreign
     try:
-        fields = parse_qs(body.decode("utf-8"), keep_blank_values=True, max_num_fields=20)
-    except ValueError as error:
+        body = (await raw(request, _BODY)).decode("utf-8")
+        fields = parse_qs(body, keep_blank_values=True, max_num_fields=20)
+    except (Refusal, ValueError) as error:
         raise Foreign from error
     form = {name: values[0] for name, values in fields.items()}
     cookie = request.cookies.get(FORM, "")

@@ -86,6 +86,21 @@ def test_an_endpoint_s_queue_is_bounded(tight: Any) -> None:
     tight.alice.submit(other, function, ["x"])
 
 
+def test_a_submit_that_filled_the_queue_is_repeated(tight: Any) -> None:
+    """Its answer was lost, so whoever sent it asks again, and has to hear that it was taken."""
+    endpoint = tight.admin.endpoint()["endpoint_id"]
+    function = tight.alice.function()
+    tight.alice.submit(endpoint, function, ["x"] * 4)
+    body = {"tasks": {function: ["x"] * 4}, "request_id": str(uuid.uuid4())}
+    path = f"/v3/endpoints/{endpoint}/submit"
+    first = tight.alice.ok("POST", path, json=body)
+    assert tight.alice.ok("POST", path, json=body) == first
+    response = tight.alice("POST", path, json={**body, "request_id": str(uuid.uuid4())})
+    assert refused(response) == (429, "QUEUE_FULL")
+    response = tight.bob("POST", path, json={**body, "tasks": {tight.bob.function(): ["x"]}})
+    assert refused(response) == (429, "QUEUE_FULL")
+
+
 def test_batches_that_come_at_once_share_the_room(tight: Any) -> None:
     endpoint = tight.admin.endpoint()["endpoint_id"]
     body = {"tasks": {tight.alice.function(): ["x"] * 5}}
