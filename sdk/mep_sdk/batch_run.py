@@ -23,6 +23,7 @@ def run(connection: Connection, endpoint_id: str, batch: Batch) -> dict[str, Any
     """
     if not batch.calls:
         raise ValueError("the batch is empty")
+    _check(connection, batch)
     whole: dict[str, Any] = {}
     for _, answer in _answers(connection, endpoint_id, batch, range(len(batch)), None):
         if not whole:
@@ -51,6 +52,7 @@ def run_older(connection: Connection, batch: Batch) -> list[str]:
                 "else call batch_run(endpoint_id, batch)"
             )
         positions.setdefault(endpoint_id, []).append(position)
+    _check(connection, batch)
     group = None
     for endpoint_id, here in positions.items():
         for calls, answer in _answers(connection, endpoint_id, batch, here, group):
@@ -58,6 +60,12 @@ def run_older(connection: Connection, batch: Batch) -> list[str]:
             for function_id, there in calls.items():
                 task_ids.update(zip(there, answer.tasks[function_id], strict=True))
     return [task_ids[position] for position in range(len(batch))]
+
+
+def _check(connection: Connection, batch: Batch) -> None:
+    """Refuse a batch with arguments that are too large before any part of it has been sent."""
+    for _, _, payload in batch.calls:
+        connection.large.check(len(payload))
 
 
 def _answers(

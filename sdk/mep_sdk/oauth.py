@@ -26,6 +26,7 @@ CLIENT_ID: Final = "mep"
 DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 TIMEOUT_S: Final = 30.0
 _MOST: Final = 1024 * 1024
+_NOT_NOW: Final = (http.client.REQUEST_TIMEOUT, http.client.TOO_MANY_REQUESTS)
 
 
 class OAuthRefused(CredentialsError):
@@ -181,7 +182,7 @@ def _opener(where: Credentials) -> urllib.request.OpenerDirector:
 
 
 def _refusal(where: Credentials, status: int, raw: bytes) -> Exception:
-    if status == http.client.TOO_MANY_REQUESTS or status >= http.client.INTERNAL_SERVER_ERROR:
+    if status in _NOT_NOW or status >= http.client.INTERNAL_SERVER_ERROR:
         return RelayUnreachable(f"the relay at {where.relay_url} answers HTTP {status}")
     body = _object(where, raw)
     message = str(body.get("message") or f"{where.relay_url} answers HTTP {status}")

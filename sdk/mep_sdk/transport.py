@@ -41,6 +41,8 @@ LONG_PATIENCE_S: Final = 900.0
 THROTTLED_S: Final = 900.0
 """How long one request obeys 429 before it gives up."""
 _LONGEST_ADVICE_S: Final = 60.0
+_STOPPED: Final = 408
+"""The request did not come to its end in time, as when a laptop was closed: no word about it."""
 
 
 class Transport:
@@ -199,7 +201,7 @@ def retry_wait(status: int, advice_s: float, waits: Iterator[float], *, once: bo
     408, 429 and 503 say that it was not taken. 502 and 504 come from a proxy that lost sight of a
     relay which may have taken it, so a request that may be taken `once` only is not repeated.
     """
-    if status in (408, 429, 503) or (status in (502, 504) and not once):
+    if status in (_STOPPED, 429, 503) or (status in (502, 504) and not once):
         wait = next(waits, None)
         return None if wait is None else max(wait, advice_s)
     return None
@@ -249,6 +251,8 @@ def _refusal(response: "requests.Response", *, once: bool) -> RelayError:
         body = {}
     said = body.get("message")
     message = str(said) if said else f"{response.url} answers HTTP {response.status_code}"
+    if response.status_code == _STOPPED:
+        return RelayUnreachable(message)
     return refusal(response.status_code, str(body.get("code", "")), message)
 
 

@@ -396,6 +396,28 @@ class NoUpgradeRelay(EchoRelay):
         return False
 
 
+class ImpatientRelay(NoUpgradeRelay):
+    """Behind such a proxy, and does not wait for the rest of what it is asked first."""
+
+    def __init__(self) -> None:
+        super().__init__(403)
+        self.left = {"submit", "batch_status"}
+
+    def leaves(self, what: str) -> bool:
+        """Whether it leaves, once."""
+        first = what in self.left
+        self.left.discard(what)
+        return first
+
+    async def before(self, request: Request) -> Response | None:
+        return refuse(408, codes.INVALID_REQUEST, "Late.") if self.leaves("submit") else None
+
+    async def batch_status(self, request: Request) -> Response:
+        if self.leaves("batch_status"):
+            return refuse(408, codes.INVALID_REQUEST, "Late.")
+        return await super().batch_status(request)
+
+
 class DeafStreamRelay(EchoRelay):
     """Behind a proxy that takes WebSockets and hands nothing on."""
 

@@ -138,6 +138,24 @@ def test_a_batch_that_is_larger_than_a_request(client_of: ClientOf) -> None:
     assert [each["result"] for each in told.values()] == [n + 2_000_000 for n in range(3)]
 
 
+@pytest.mark.parametrize("older", [False, True])
+def test_of_a_batch_with_arguments_that_are_too_large_nothing_is_sent(
+    client_of: ClientOf, older: bool
+) -> None:
+    relay = EchoRelay()
+    client = client_of(relay)
+    fid = client.register_function(len)
+    batch = client.create_batch()
+    for size in (3_000_000, 3_000_000, 11_000_000):
+        if older:
+            batch.add(bytes(size), endpoint_id=EP, function_id=fid)
+        else:
+            batch.add(fid, args=(bytes(size),))
+    with pytest.raises(PayloadTooLarge):
+        client.batch_run(batch) if older else client.batch_run(EP, batch)
+    assert relay.submits == []
+
+
 def test_a_batch_that_may_have_been_taken_is_not_sent_again_in_parts(client_of: ClientOf) -> None:
     relay = LosingRelay(lambda: client.connection.bounds.learn(Sizes(submit_tasks=2)))
     relay.go.set()

@@ -37,6 +37,7 @@ from relays import (
     EchoRelay,
     ForgetfulRelay,
     HoardingRelay,
+    ImpatientRelay,
     LateStreamRelay,
     LibraryRelay,
     LosingRelay,
@@ -436,6 +437,14 @@ def test_a_proxy_that_lets_no_websocket_through(client_of: ClientOf, status: int
             ex.submit(div0).result(WAIT_S)
         assert list(ex.map(hello, "abc", timeout=WAIT_S)) == ["Hello a", "Hello b", "Hello c"]
     assert relay.hellos == 0
+
+
+def test_a_request_that_stopped_on_its_way_is_sent_again(client_of: ClientOf) -> None:
+    """As when the laptop was closed just then: that is no refusal of it, nor of what waits."""
+    relay = ImpatientRelay()
+    with Executor(EP, client=client_of(relay)) as ex:
+        assert ex.submit(hello, "x").result(WAIT_S) == "Hello x"
+    assert not relay.left
 
 
 def test_a_proxy_that_swallows_what_is_said_on_a_websocket(client_of: ClientOf) -> None:
