@@ -13,6 +13,7 @@
         ├── GroupTaken the task group became somebody else's in the meantime
         ├── BlobGone   an upload is not there, or not what it is said to be
         ├── QuotaExceeded a user has too many bytes of uploads and large results
+        ├── TooManyLogins as many are on their way as may be
         ├── TooManyGroups a person is in as many groups as one may be in
         ├── LastManager a group of people would be left without a manager
         └── IdentityTaken an id or a user name is somebody else's here
@@ -82,6 +83,10 @@ class QuotaExceeded(StoreError):
     def __init__(self, used: int) -> None:
         super().__init__(f"{used} bytes are used")
         self.used = used
+
+
+class TooManyLogins(StoreError):
+    """No further login can begin just now."""
 
 
 class TooManyGroups(StoreError):

@@ -24,7 +24,7 @@ from mep_cloud.auth import (
     fingerprint,
     new_token,
 )
-from mep_cloud.errors import Refusal, StoreError
+from mep_cloud.errors import Refusal, TooManyLogins
 from mep_cloud.relay import Relay
 from mep_cloud.rest.bodies import JSON, is_https, raw, relay_of
 from mep_cloud.store.logins import Poll
@@ -119,7 +119,7 @@ async def device_authorization(request: Request) -> Response:
     )
     try:
         await relay.store.logins.begin(code)
-    except StoreError:
+    except TooManyLogins:
         raise _busy() from None
     page = f"{_address(request)}/device"
     shown = f"{user_code[:4]}-{user_code[4:]}"

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from mep_cloud.errors import StoreError
+from mep_cloud.errors import TooManyLogins
 from mep_cloud.store.database import Database
 from mep_cloud.store.records import DeviceCode, Login, User
 from mep_cloud.store.schema import device_codes, passwords, users, web_sessions
@@ -59,14 +59,14 @@ class Logins:
         """A terminal waits.
 
         Raises:
-            StoreError: too many do.
+            TooManyLogins: too many do.
         """
 
         def operation(connection: Connection) -> None:
             connection.execute(delete(device_codes).where(device_codes.c.expires < code.created))
             count = select(func.count()).select_from(device_codes)
             if connection.execute(count).scalar_one() >= MOST_CODES:
-                raise StoreError("too many logins are on their way")
+                raise TooManyLogins("too many logins are on their way")
             row = {field: getattr(code, field) for field in DeviceCode.__dataclass_fields__}
             connection.execute(insert(device_codes).values(**row, denied=False))
 

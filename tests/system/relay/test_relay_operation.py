@@ -213,6 +213,9 @@ def test_a_full_disk_is_told_of_and_loses_nothing(own_relay: Any) -> None:
                 assert "database takes no requests" in refused.json()["message"]
                 assert people.nobody("GET", "/readyz").status_code == 503
                 assert people.nobody("GET", "/healthz").status_code == 200
+                form = {"client_id": "mep"}
+                login = people.nobody("POST", "/v2/oauth2/device_authorization", data=form)
+                assert login.status_code == 503
                 # A result stays at the endpoint, which is told when to come back.
                 await endpoint.send([echo(endpoint.held.pop(task_id))])
                 goodbye = await endpoint.hear(to_endpoint.Goodbye)

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from furnished import ALICE, furnish
 from mep_cloud.auth import Gatekeeper, digest
-from mep_cloud.errors import GroupTaken, Refusal, StoreError, StoreFails
+from mep_cloud.errors import GroupTaken, Refusal, StoreError, StoreFails, TooManyLogins
 from mep_cloud.memory import Memory
 from mep_cloud.store import Store
 from mep_cloud.store.database import Database
 from mep_cloud.store.failures import Failures
 from mep_cloud.store.records import (
+    DeviceCode,
     Ending,
     NewTask,
     Presence,
@@ -393,6 +394,20 @@ def test_groups_belong_to_whoever_came_first(where: Where) -> None:
         assert await store.tasks.of_group("g", ALICE.id) == []
         assert await store.tasks.group_owner("g") == ALICE.id
         assert await store.tasks.group_owner("other") is None
+
+    run(where, work)
+
+
+def test_logins_on_their_way_are_bounded(where: Where, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mep_cloud.store.logins.MOST_CODES", 1)
+    code = DeviceCode(b"one", "BCDFGHJK", "mep", "", 1.0, 10.0, 2.0)
+
+    async def work(store: Store) -> None:
+        await store.logins.begin(code)
+        other = replace(code, hash=b"two", user_code="LMNPQRST")
+        with pytest.raises(TooManyLogins):
+            await store.logins.begin(other)
+        await store.logins.begin(replace(other, created=11.0, expires=20.0))  # the first is over
 
     run(where, work)
 

@@ -5,7 +5,8 @@ import sys
 import uuid
 
 import pytest
-from mep_sdk import errors
+from mep_sdk import errors, oauth
+from mep_sdk.auth import Credentials
 from mep_sdk.backlog import Backlog, Call, Destination
 from mep_sdk.bounds import Bounds, Sizes
 from mep_sdk.functions import Functions, Known
@@ -207,6 +208,13 @@ class TestTransport:
     @pytest.mark.parametrize("status", [400, 401, 404, 500])
     def test_a_refusal_is_final(self, status: int) -> None:
         assert retry_wait(status, 0.0, iter([0.5]), once=False) is None
+
+
+@pytest.mark.parametrize("status", [400, 401, 408, 429, 500, 503])
+def test_a_login_is_over_where_the_relay_says_so_alone(status: int) -> None:
+    refused = oauth._refusal(Credentials("https://relay.example", ""), status, b"{}")
+    over = status in (400, 401)
+    assert type(refused) is (oauth.OAuthRefused if over else errors.RelayUnreachable)
 
 
 def test_functions_are_known_by_identity_and_forgotten_with_them() -> None:
