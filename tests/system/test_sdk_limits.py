@@ -52,6 +52,18 @@ def test_more_tasks_than_one_request_may_have(small: World, client: Client) -> N
         assert client.connection.bounds.calls == 5
 
 
+def test_parts_are_sent_once_and_in_order_by_several_executors(
+    small: World, client: Client
+) -> None:
+    endpoint = small.site.endpoint_id
+    with Executor(endpoint, client=client) as one, Executor(endpoint, client=client) as two:
+        futures = [[ex.submit(hello, str(n)) for ex in (one, two)] for n in range(60)]
+        for ex, mine in zip((one, two), zip(*futures, strict=True), strict=True):
+            assert [each.result(WAIT_S) for each in mine] == [f"Hello {n}" for n in range(60)]
+            ids = [each.task_id for each in mine]
+            assert client.get_task_group(ex.task_group_id) == ids
+
+
 def test_more_bytes_than_one_request_may_have(small: World, client: Client) -> None:
     with Executor(small.site.endpoint_id, client=client) as ex:
         names = [str(number).zfill(1500) for number in range(60)]
