@@ -75,7 +75,7 @@ class Connection:
             RelayError: the relay does not say.
         """
         if isinstance(refused, RelayError) and refused.status in _TOO_MUCH:
-            self.bounds.learn(self.large.sizes())
+            self.bounds.learn(self.large.sizes(anew=True))
 
     def result_stream(self) -> "ResultStream":
         """The stream that all executors of the client share."""

@@ -70,13 +70,13 @@ class Large:
                 "task may carry; pass large data through a file at the site, or out of band",
             )
 
-    def sizes(self) -> Sizes:
-        """What the relay takes; asks it once.
+    def sizes(self, *, anew: bool = False) -> Sizes:
+        """What the relay takes; asks it once, or `anew`: its operator may have changed that.
 
         Raises:
             RelayError: it does not say.
         """
-        if self._sizes is None:
+        if anew or self._sizes is None:
             try:
                 self._sizes = self._http.call("GET", "/v3/limits", Sizes)
             except NotFound:
