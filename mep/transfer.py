@@ -100,6 +100,20 @@ def new_session(peer: Peer, token: Token) -> requests.Session:
     return session
 
 
+def tries_within(patience_s: float) -> int:
+    """How many tries it takes until about so many seconds have been spent on pauses; 1 for 0."""
+    tries, spent_s = 1, 0.0
+    while spent_s < patience_s:
+        spent_s += 0.75 * _longest_s(tries)
+        tries += 1
+    return tries
+
+
+def _longest_s(failures: int) -> float:
+    """The pause after so many failures in a row, before chance shortens it to spread clients."""
+    return min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(failures, 10))
+
+
 def blob_of(data: bytes) -> Blob:
     """Size and hash of data that has no id yet."""
     return Blob("", len(data), hashlib.sha256(data).hexdigest())
@@ -165,8 +179,8 @@ class Transfer:
                 failures, reached = (1 if progress() > reached else failures + 1), progress()
                 if failures == self._tries:
                     raise TransferStopped(str(error)) from error
-                wait_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(failures, 10))
-                wait_s = max(error.wait_s, wait_s * random.uniform(0.5, 1.0))  # noqa: S311
+                wait_s = _longest_s(failures) * random.uniform(0.5, 1.0)  # noqa: S311
+                wait_s = max(error.wait_s, wait_s)
                 log.info("%s; next try in %.1f s", error, wait_s)
                 self._closing.wait(wait_s)
         raise TransferStopped("the transfer was given up")

@@ -84,7 +84,7 @@ class Transport:
             SubmissionUncertain: `once`, and it is not known whether the relay took it.
         """
         data = None if body is None else msgspec.msgpack.encode(body)
-        waits = _waits(self._long_patience_s if patient else self._patience_s)
+        waits = _waits(self.patience_s(patient=patient))
         throttled = _waits(THROTTLED_S)
         renewed = False
         while True:
@@ -107,6 +107,10 @@ class Transport:
             log.info("%s; next try in %.1f s", failure, wait)
             if self._closing.wait(wait):
                 raise failure
+
+    def patience_s(self, *, patient: bool) -> float:
+        """How long a relay that cannot be reached is tried again; `patient`: nobody waits."""
+        return self._long_patience_s if patient else self._patience_s
 
     def close(self) -> None:
         """Stop trying again, and give connections back."""

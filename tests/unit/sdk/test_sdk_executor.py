@@ -4,6 +4,7 @@ import concurrent.futures
 import gc
 import hashlib
 import os
+import queue
 import threading
 import time
 import uuid
@@ -19,6 +20,7 @@ from mep_sdk.errors import (
     DeserializationFailed,
     EndpointNotFound,
     FunctionNotFound,
+    NoRoom,
     PayloadTooLarge,
     RelayUnreachable,
     SerializationError,
@@ -30,6 +32,7 @@ from mep_sdk.transport import Transport
 from relays import (
     TOKEN,
     WAIT_S,
+    BusyLibraryRelay,
     BusyRelay,
     DeafStreamRelay,
     EagerRelay,
@@ -48,6 +51,8 @@ from relays import (
     hanging_up,
 )
 
+from mep.wire import codes, limits
+from mep.wire.rest import Submit, Uploaded
 from mep.wire.tasks import Blob
 
 EP = str(uuid.uuid4())
@@ -454,11 +459,50 @@ def test_a_large_result_is_fetched_though_the_token_cannot_be_renewed_at_once() 
 
     with relay.serving() as url:
         credentials = Credentials(url, "", authorizer=token)
-        http = Transport(credentials, WAIT_S, patience_s=0)
+        http = Transport(credentials, WAIT_S, patience_s=1)
         large = Large(credentials, http)
         assert large.result("any", Blob("b", 3, hashlib.sha256(b"abc").hexdigest())) == b"abc"
         large.close()
         http.close()
+
+
+class BackgroundTransport(Transport):
+    """Has patience for a moment, where nobody waits."""
+
+    def patience_s(self, *, patient: bool) -> float:
+        return 1.0 if patient else 0.0
+
+
+def test_what_executors_move_waits_for_the_relay_as_long_as_what_they_send() -> None:
+    relay = BusyLibraryRelay(4, 503, "BUSY")
+    arguments = bytes(2 * limits.INLINE)
+    blob = Blob("b", 3, hashlib.sha256(b"abc").hexdigest())
+    fetched: queue.Queue[bytearray | MEPError] = queue.Queue()
+    with relay.serving() as url:
+        credentials = Credentials(url, TOKEN)
+        http = BackgroundTransport(credentials, WAIT_S, None)
+        large = Large(credentials, http)
+        with pytest.raises(RelayUnreachable):
+            large.submit(Submit({"f": [arguments]}))
+        with pytest.raises(RelayUnreachable):
+            large.result("any", blob)
+        assert relay.times == 2
+        sent = large.submit(Submit({"f": [arguments]}), patient=True)
+        assert isinstance(sent.tasks["f"][0], Uploaded)
+        relay.times = 2
+        large.fetch("any", blob, fetched.put)
+        assert fetched.get(timeout=WAIT_S) == b"abc"
+        large.close()
+        http.close()
+
+
+def test_no_room_for_large_arguments_spares_their_neighbours(client_of: ClientOf) -> None:
+    relay = BusyLibraryRelay(3, 507, codes.BLOBS_FULL)
+    with Executor(EP, client=client_of(relay)) as ex:
+        futures = [ex.submit(len, bytes(size)) for size in (3, limits.INLINE + 1, 5)]
+        with pytest.raises(NoRoom):
+            futures[1].result(WAIT_S)
+        assert [futures[0].result(WAIT_S), futures[2].result(WAIT_S)] == [3, 5]
 
 
 def test_results_are_asked_for_no_more_once_the_stream_is_up(client_of: ClientOf) -> None:
