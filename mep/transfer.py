@@ -126,12 +126,16 @@ class Transfer:
         peer: the relay.
         token: goes into the Authorization header of each request.
         tries: how often in a row a transfer that does not get on is tried, 0: until closed.
+        failing: called each time that one does not get on.
     """
 
-    def __init__(self, peer: Peer, token: Token, tries: int = 0) -> None:
+    def __init__(
+        self, peer: Peer, token: Token, tries: int = 0, failing: Callable[[], None] = lambda: None
+    ) -> None:
         self._peer = peer
         self._token = token
         self._tries = tries
+        self._failing = failing
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._session: requests.Session | None = None
@@ -177,6 +181,7 @@ class Transfer:
                 return act()
             except _LostError as error:
                 failures, reached = (1 if progress() > reached else failures + 1), progress()
+                self._failing()
                 if failures == self._tries:
                     raise TransferStopped(str(error)) from error
                 wait_s = _longest_s(failures) * random.uniform(0.5, 1.0)  # noqa: S311

@@ -25,6 +25,7 @@ from mep_sdk.errors import (
     RelayUnreachable,
     refusal,
 )
+from mep_sdk.outage import Outage
 from mep_sdk.transport import Transport
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ class Large:
         self._transfers: dict[bool, Transfer] = {}
         """By whether somebody waits for them."""
         self._downloads = Threads("mep-download", DOWNLOADS)
+
+    @property
+    def outage(self) -> Outage:
+        """Of the relay, for all that asks it."""
+        return self._http.outage
 
     def check(self, size: int, *, patient: bool = False) -> None:
         """Whether the relay takes arguments of so many bytes; asks it once where that is unclear.
@@ -176,6 +182,12 @@ class Large:
             raise ConnectionError(str(error)) from error
         return self._sent
 
+    def _failing(self) -> None:
+        relay = self._credentials.relay_url
+        self.outage.goes_on(
+            RelayUnreachable(f"large arguments and results do not get to {relay} or from there")
+        )
+
     def _transfer(self, patient: bool) -> "Transfer":
         from mep.link import Peer
         from mep.transfer import Transfer, tries_within
@@ -185,7 +197,8 @@ class Large:
             if transfer is None:
                 peer = Peer(self._credentials.relay_url, self._credentials.ca_file)
                 tries = tries_within(self._http.patience_s(patient=patient))
-                transfer = self._transfers[patient] = Transfer(peer, self._token, tries)
+                transfer = Transfer(peer, self._token, tries, self._failing)
+                self._transfers[patient] = transfer
             return transfer
 
 

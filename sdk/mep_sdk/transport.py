@@ -25,6 +25,7 @@ from mep_sdk.errors import (
     SubmissionUncertain,
     refusal,
 )
+from mep_sdk.outage import Outage
 
 if TYPE_CHECKING:
     import requests
@@ -41,6 +42,8 @@ LONG_PATIENCE_S: Final = 900.0
 THROTTLED_S: Final = 900.0
 """How long one request obeys 429 before it gives up."""
 _LONGEST_ADVICE_S: Final = 60.0
+_NOT_NOW: Final = (429, 502, 503, 504)
+"""Statuses of a relay, or of a proxy before it, that is in trouble."""
 
 
 class Transport:
@@ -51,12 +54,18 @@ class Transport:
         timeout_s: how long the relay may take to answer one request.
         patience_s: how long a relay that cannot be reached is tried again; None:
             :data:`PATIENCE_S`, and :data:`LONG_PATIENCE_S` where nobody waits.
+        outage: of another transport to the same relay; a new one by default.
     """
 
     def __init__(
-        self, credentials: Credentials, timeout_s: float, patience_s: float | None
+        self,
+        credentials: Credentials,
+        timeout_s: float,
+        patience_s: float | None,
+        outage: Outage | None = None,
     ) -> None:
         self.credentials = credentials
+        self.outage = outage or Outage()
         self._bearer = bearer.of(credentials)
         self._timeout_s = timeout_s
         both = (PATIENCE_S, LONG_PATIENCE_S) if patience_s is None else (patience_s, patience_s)
@@ -93,7 +102,12 @@ class Transport:
                 response = self._send(method, path, data, params, once=once)
             except _NotTakenError as error:
                 failure, wait = RelayUnreachable(str(error)), next(waits, None)
+                self.outage.goes_on(failure)
             else:
+                if response.status_code in _NOT_NOW:
+                    self.outage.goes_on(_refusal(response, once=once))
+                else:
+                    self.outage.is_over()
                 if response.status_code < 300:
                     return _decoded(response, answer)
                 if response.status_code == 401 and not renewed and self._renews(response):

@@ -3,6 +3,7 @@
 import concurrent.futures
 import gc
 import hashlib
+import itertools
 import os
 import queue
 import threading
@@ -27,6 +28,8 @@ from mep_sdk.errors import (
     SubmissionUncertain,
 )
 from mep_sdk.large import Large
+from mep_sdk.ledger import Ledger
+from mep_sdk.outage import Outage
 from mep_sdk.polling import Polling
 from mep_sdk.transport import Transport
 from relays import (
@@ -494,6 +497,55 @@ def test_what_executors_move_waits_for_the_relay_as_long_as_what_they_send() -> 
         assert fetched.get(timeout=WAIT_S) == b"abc"
         large.close()
         http.close()
+
+
+def quick_outage() -> Outage:
+    """For which a quarter of a minute goes by between two failures."""
+    seconds = itertools.count(0, 15)
+    return Outage(lambda: float(next(seconds)))
+
+
+def test_whoever_waits_for_the_relay_is_told_so(
+    client_of: ClientOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = client_of(BusyRelay(503, 503, 503))
+    client.connection.http.outage = quick_outage()
+    with Executor(EP, client=client) as ex:
+        assert ex.submit(hello, "x").result(WAIT_S) == "Hello x"
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [
+        "waiting for the relay, and trying again: Later, please. [BUSY]",
+        "the relay answers again",
+    ]
+
+
+def test_whoever_waits_for_results_alone_is_told_so(caplog: pytest.LogCaptureFixture) -> None:
+    with EchoRelay().serving() as url:
+        pass  # and away it is
+    credentials = Credentials(url, TOKEN)
+    http = Transport(credentials, WAIT_S, 0.0, quick_outage())
+    ledger, refused = Ledger(), list[MEPError]()
+    ledger.expect("t", ComputeFuture())
+    for _ in range(3):
+        Polling(
+            credentials, ledger, Large(credentials, http), print, refused.append, once=True
+        ).run()
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == 1
+    assert "the relay at http://127.0.0.1" in told[0]
+    assert not refused
+
+
+def test_whoever_waits_for_large_arguments_is_told_so(
+    client_of: ClientOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = client_of(BusyLibraryRelay(2, 503, "BUSY"))
+    client.connection.http.outage = quick_outage()
+    request = Submit({"f": [bytes(2 * limits.INLINE)]})
+    client.connection.large.submit(request, patient=True)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == 1
+    assert "large arguments and results do not get to http://127.0.0.1" in told[0]
 
 
 def test_no_room_for_large_arguments_spares_their_neighbours(client_of: ClientOf) -> None:
