@@ -100,6 +100,20 @@ def new_session(peer: Peer, token: Token) -> requests.Session:
     return session
 
 
+def tries_within(patience_s: float) -> int:
+    """How many tries it takes until about so many seconds have been spent on pauses; 1 for 0."""
+    tries, spent_s = 1, 0.0
+    while spent_s < patience_s:
+        spent_s += 0.75 * _longest_s(tries)
+        tries += 1
+    return tries
+
+
+def _longest_s(failures: int) -> float:
+    """The pause after so many failures in a row, before chance shortens it to spread clients."""
+    return min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(failures, 10))
+
+
 def blob_of(data: bytes) -> Blob:
     """Size and hash of data that has no id yet."""
     return Blob("", len(data), hashlib.sha256(data).hexdigest())
@@ -112,12 +126,16 @@ class Transfer:
         peer: the relay.
         token: goes into the Authorization header of each request.
         tries: how often in a row a transfer that does not get on is tried, 0: until closed.
+        failing: called each time that one does not get on.
     """
 
-    def __init__(self, peer: Peer, token: Token, tries: int = 0) -> None:
+    def __init__(
+        self, peer: Peer, token: Token, tries: int = 0, failing: Callable[[], None] = lambda: None
+    ) -> None:
         self._peer = peer
         self._token = token
         self._tries = tries
+        self._failing = failing
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._session: requests.Session | None = None
@@ -163,10 +181,11 @@ class Transfer:
                 return act()
             except _LostError as error:
                 failures, reached = (1 if progress() > reached else failures + 1), progress()
+                self._failing()
                 if failures == self._tries:
                     raise TransferStopped(str(error)) from error
-                wait_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(failures, 10))
-                wait_s = max(error.wait_s, wait_s * random.uniform(0.5, 1.0))  # noqa: S311
+                wait_s = _longest_s(failures) * random.uniform(0.5, 1.0)  # noqa: S311
+                wait_s = max(error.wait_s, wait_s)
                 log.info("%s; next try in %.1f s", error, wait_s)
                 self._closing.wait(wait_s)
         raise TransferStopped("the transfer was given up")

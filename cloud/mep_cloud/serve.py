@@ -113,8 +113,9 @@ async def serve(directory: Path, listen: Listen, announce: Callable[[str], None]
             server.should_exit = True
             await serving
             if relay.lost.done():
+                why = relay.lost.result().removesuffix(".")
                 raise StoreError(
-                    f"The relay ends: {relay.lost.result()}. Nothing that was accepted is lost; "
+                    f"The relay ends: {why}. Nothing that was accepted is lost; "
                     "start it again when the database is back."
                 )
 

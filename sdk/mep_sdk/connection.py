@@ -60,7 +60,7 @@ class Connection:
     ) -> Submitted:
         """See :meth:`mep_sdk.Client.submit`."""
         path = f"/v3/endpoints/{uuid_text(endpoint_id, 'endpoint id')}/submit"
-        request = self.large.submit(request)
+        request = self.large.submit(request, patient=patient)
         request = msgspec.structs.replace(request, request_id=str(uuid.uuid4()))
         once = not self._submits_once
         answer = self.http.call("POST", path, Submitted, request, once=once, patient=patient)
@@ -80,7 +80,7 @@ class Connection:
         """
         if not isinstance(refused, RelayError) or refused.status not in _TOO_MUCH:
             return False
-        self.bounds.learn(self.large.sizes())
+        self.bounds.learn(self.large.sizes(anew=True))
         return True
 
     def result_stream(self) -> "ResultStream":

@@ -25,6 +25,7 @@ from mep_sdk.errors import (
     RelayUnreachable,
     refusal,
 )
+from mep_sdk.outage import Outage
 from mep_sdk.transport import Transport
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 DOWNLOADS: Final = 4
 """At once, of results that a stream brought."""
-TRIES: Final = 10
-"""Of a transfer that does not get on: about 50 seconds."""
 
 
 T = TypeVar("T")
@@ -49,11 +48,18 @@ class Large:
         self._http = http
         self._lock = threading.Lock()
         self._sizes: Sizes | None = None
-        self._transfer: Transfer | None = None
+        self._transfers: dict[bool, Transfer] = {}
+        """By whether somebody waits for them."""
         self._downloads = Threads("mep-download", DOWNLOADS)
 
-    def check(self, size: int) -> None:
+    @property
+    def outage(self) -> Outage:
+        """Of the relay, for all that asks it."""
+        return self._http.outage
+
+    def check(self, size: int, *, patient: bool = False) -> None:
         """Whether the relay takes arguments of so many bytes; asks it once where that is unclear.
+        `patient`: nobody waits.
 
         Raises:
             PayloadTooLarge: it does not.
@@ -61,7 +67,7 @@ class Large:
         """
         if size <= limits.INLINE and self._sizes is None:
             return
-        most = self.sizes().payload
+        most = self.sizes(patient=patient).payload
         if size > most:
             raise PayloadTooLarge(
                 413,
@@ -70,21 +76,22 @@ class Large:
                 "task may carry; pass large data through a file at the site, or out of band",
             )
 
-    def sizes(self) -> Sizes:
-        """What the relay takes; asks it once.
+    def sizes(self, *, anew: bool = False, patient: bool = False) -> Sizes:
+        """What the relay takes; asks it once, or `anew`: its operator may have changed that.
+        `patient`: nobody waits.
 
         Raises:
             RelayError: it does not say.
         """
-        if self._sizes is None:
+        if anew or self._sizes is None:
             try:
-                self._sizes = self._http.call("GET", "/v3/limits", Sizes)
+                self._sizes = self._http.call("GET", "/v3/limits", Sizes, patient=patient)
             except NotFound:
                 self._sizes = Sizes()
         return self._sizes
 
-    def submit(self, request: Submit[bytes]) -> Submit[bytes]:
-        """The request with its large arguments uploaded.
+    def submit(self, request: Submit[bytes], *, patient: bool = False) -> Submit[bytes]:
+        """The request with its large arguments uploaded; `patient`: nobody waits for it.
 
         Raises:
             PayloadTooLarge: some are too large; nothing was sent.
@@ -96,17 +103,18 @@ class Large:
             return request
         for call in large:
             self.check(len(call))
-        return msgspec.structs.replace(request, tasks=self._uploaded(request.tasks))
+        return msgspec.structs.replace(request, tasks=self._uploaded(request.tasks, patient))
 
-    def result(self, task_id: str, blob: Blob | Uploaded) -> bytearray:
-        """The packed result of a task.
+    def result(self, task_id: str, blob: Blob | Uploaded, *, patient: bool = False) -> bytearray:
+        """The packed result of a task; `patient`: nobody waits for it.
 
         Raises:
             RelayError: the relay refuses, or was not reachable.
         """
         if isinstance(blob, Uploaded):
             blob = Blob(blob.blob_id, blob.size, blob.sha256)
-        return self._moved(lambda: self._transfers().download(result_path(task_id), blob))
+        transfer = self._transfer(patient)
+        return self._moved(lambda: transfer.download(result_path(task_id), blob))
 
     def whole(self, status: TaskStatus[bytes]) -> TaskStatus[bytes]:
         """A task's status with its large result downloaded.
@@ -121,11 +129,11 @@ class Large:
         return msgspec.structs.replace(status, **{name: data})
 
     def fetch(self, task_id: str, blob: Blob, then: Callable[[bytearray | MEPError], None]) -> None:
-        """As :meth:`result`, in the background."""
+        """As :meth:`result`, in the background, and patient."""
 
         def errand() -> None:
             try:
-                outcome: bytearray | MEPError = self.result(task_id, blob)
+                outcome: bytearray | MEPError = self.result(task_id, blob, patient=True)
             except MEPError as error:
                 outcome = error
             except Exception as error:  # noqa: BLE001 - somebody waits for the outcome
@@ -137,25 +145,26 @@ class Large:
     def close(self) -> None:
         """Try nothing again."""
         with self._lock:
-            transfer, self._transfer = self._transfer, None
-        if transfer is not None:
+            transfers, self._transfers = self._transfers, {}
+        for transfer in transfers.values():
             transfer.close()
         self._downloads.end()
 
     def _uploaded(
-        self, tasks: Mapping[str, Sequence[bytes | Uploaded]]
+        self, tasks: Mapping[str, Sequence[bytes | Uploaded]], patient: bool
     ) -> dict[str, list[bytes | Uploaded]]:
         return {
-            function_id: [self._upload(call) for call in calls]
+            function_id: [self._upload(call, patient) for call in calls]
             for function_id, calls in tasks.items()
         }
 
-    def _upload(self, call: bytes | Uploaded) -> bytes | Uploaded:
+    def _upload(self, call: bytes | Uploaded, patient: bool) -> bytes | Uploaded:
         if isinstance(call, Uploaded) or len(call) <= self.sizes().inline:
             return call
         from mep.transfer import blob_of
 
-        return self._moved(lambda: self._transfers().upload(BLOBS_PATH, call, blob_of(call)))
+        transfer = self._transfer(patient)
+        return self._moved(lambda: transfer.upload(BLOBS_PATH, call, blob_of(call)))
 
     def _moved(self, act: Callable[[], T]) -> T:
         """What `act` returns; once more where the token has expired earlier than our clock says."""
@@ -173,15 +182,24 @@ class Large:
             raise ConnectionError(str(error)) from error
         return self._sent
 
-    def _transfers(self) -> "Transfer":
+    def _failing(self) -> None:
+        relay = self._credentials.relay_url
+        self.outage.goes_on(
+            RelayUnreachable(f"large arguments and results do not get to {relay} or from there")
+        )
+
+    def _transfer(self, patient: bool) -> "Transfer":
         from mep.link import Peer
-        from mep.transfer import Transfer
+        from mep.transfer import Transfer, tries_within
 
         with self._lock:
-            if self._transfer is None:
+            transfer = self._transfers.get(patient)
+            if transfer is None:
                 peer = Peer(self._credentials.relay_url, self._credentials.ca_file)
-                self._transfer = Transfer(peer, self._token, TRIES)
-            return self._transfer
+                tries = tries_within(self._http.patience_s(patient=patient))
+                transfer = Transfer(peer, self._token, tries, self._failing)
+                self._transfers[patient] = transfer
+            return transfer
 
 
 def _told(act: Callable[[], T]) -> T:

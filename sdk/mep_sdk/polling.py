@@ -58,7 +58,7 @@ class Polling(threading.Thread):
         self._received = received
         self._refused = refused
         self._once = once
-        self._http = Transport(credentials, TIMEOUT_S, patience_s=0.0)
+        self._http = Transport(credentials, TIMEOUT_S, 0.0, large.outage)
         self._stopped = threading.Event()
 
     def stop(self) -> None:

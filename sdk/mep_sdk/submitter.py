@@ -11,12 +11,12 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import wait as wait_for
 from typing import TYPE_CHECKING, Any, Final
 
-from mep.wire import codes
+from mep.wire import codes, limits
 from mep_sdk.backlog import Backlog, Call
 from mep_sdk.errors import MEPError
 from mep_sdk.functions import Known
@@ -40,6 +40,9 @@ _OF_A_FUNCTION: Final = (
     codes.FUNCTION_NOT_PERMITTED,
 )
 """Refusals of a whole request for one of its functions."""
+
+_OF_LARGE_ARGUMENTS: Final = (codes.BLOBS_FULL, codes.BLOB_QUOTA_EXCEEDED)
+"""Refusals of an upload, before a request with what is uploaded is made."""
 
 _alive: "weakref.WeakSet[Submitter]" = weakref.WeakSet()
 
@@ -257,9 +260,9 @@ class Submitter:
             if calls:
                 self._submit(calls)
         except Exception as error:  # noqa: BLE001 - whatever it is, the futures must end with it
-            if len(calls) > 1 and getattr(error, "code", "") in _OF_A_FUNCTION:
-                for group in calls.values():  # nothing was taken, and the others may be
-                    self._send(group)
+            if parts := _apart(calls, getattr(error, "code", "")):
+                for part in parts:
+                    self._send(part)
             elif not self._put_back(batch, error):
                 fail(batch, error)
 
@@ -289,7 +292,7 @@ class Submitter:
         for call in batch:
             function = call.function
             try:
-                self._client.connection.large.check(len(call.payload))
+                self._client.connection.large.check(len(call.payload), patient=True)
             except MEPError as error:
                 fail([call], error)
                 continue
@@ -340,6 +343,20 @@ class Submitter:
         # The futures have ended already; what the relay refuses now concerns nobody any more.
         with contextlib.suppress(MEPError):
             self._client.cancel(*task_ids)
+
+
+def _apart(calls: Mapping[str, list[Call]], code: str) -> list[list[Call]]:
+    """A batch by function that was refused with this code, in parts that may be taken; empty where
+    that changes nothing.
+    """
+    if code in _OF_A_FUNCTION and len(calls) > 1:
+        return [*calls.values()]
+    every = [call for group in calls.values() for call in group]
+    if code in _OF_LARGE_ARGUMENTS and len(every) > 1:
+        small = [call for call in every if len(call.payload) <= limits.INLINE]
+        large = [[call] for call in every if len(call.payload) > limits.INLINE]
+        return [small, *large] if small else large
+    return []
 
 
 def fail(calls: Iterable[Call], error: Exception) -> None:

@@ -25,6 +25,7 @@ from mep_sdk.errors import (
     SubmissionUncertain,
     refusal,
 )
+from mep_sdk.outage import Outage
 
 if TYPE_CHECKING:
     import requests
@@ -43,6 +44,8 @@ THROTTLED_S: Final = 900.0
 _LONGEST_ADVICE_S: Final = 60.0
 _STOPPED: Final = 408
 """The request did not come to its end in time, as when a laptop was closed: no word about it."""
+_NOT_NOW: Final = (429, 502, 503, 504)
+"""Statuses of a relay, or of a proxy before it, that is in trouble."""
 
 
 class Transport:
@@ -53,12 +56,18 @@ class Transport:
         timeout_s: how long the relay may take to answer one request.
         patience_s: how long a relay that cannot be reached is tried again; None:
             :data:`PATIENCE_S`, and :data:`LONG_PATIENCE_S` where nobody waits.
+        outage: of another transport to the same relay; a new one by default.
     """
 
     def __init__(
-        self, credentials: Credentials, timeout_s: float, patience_s: float | None
+        self,
+        credentials: Credentials,
+        timeout_s: float,
+        patience_s: float | None,
+        outage: Outage | None = None,
     ) -> None:
         self.credentials = credentials
+        self.outage = outage or Outage()
         self._bearer = bearer.of(credentials)
         self._timeout_s = timeout_s
         both = (PATIENCE_S, LONG_PATIENCE_S) if patience_s is None else (patience_s, patience_s)
@@ -86,7 +95,7 @@ class Transport:
             SubmissionUncertain: `once`, and it is not known whether the relay took it.
         """
         data = None if body is None else msgspec.msgpack.encode(body)
-        waits = _waits(self._long_patience_s if patient else self._patience_s)
+        waits = _waits(self.patience_s(patient=patient))
         throttled = _waits(THROTTLED_S)
         renewed = False
         while True:
@@ -95,7 +104,12 @@ class Transport:
                 response = self._send(method, path, data, params, once=once)
             except _NotTakenError as error:
                 failure, wait = RelayUnreachable(str(error)), next(waits, None)
+                self.outage.goes_on(failure)
             else:
+                if response.status_code in _NOT_NOW:
+                    self.outage.goes_on(_refusal(response, once=once))
+                else:
+                    self.outage.is_over()
                 if response.status_code < 300:
                     return _decoded(response, answer)
                 if response.status_code == 401 and not renewed and self._renews(response):
@@ -109,6 +123,10 @@ class Transport:
             log.info("%s; next try in %.1f s", failure, wait)
             if self._closing.wait(wait):
                 raise failure
+
+    def patience_s(self, *, patient: bool) -> float:
+        """How long a relay that cannot be reached is tried again; `patient`: nobody waits."""
+        return self._long_patience_s if patient else self._patience_s
 
     def close(self) -> None:
         """Stop trying again, and give connections back."""

@@ -1,6 +1,7 @@
 """The SDK and a relay that takes less in one request than most: it learns that, and sends parts."""
 
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,17 @@ request = 20000
 """
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    data = tmp_path_factory.mktemp("sdk-limits") / "data"
+SMALLER = """
+[limits]
+submit_tasks = 3
+payload = 1100
+"""
+
+
+@contextmanager
+def world_with(settings: str, data: Path) -> Iterator[World]:
     relay_cli("init", data)
-    Path(data / "relay.toml").write_text(SMALL)
+    Path(data / "relay.toml").write_text(settings)
     relay_cli("user", "add", "alice", "--admin", "--data", data)
     token = relay_cli("token", "create", "alice", "--data", data)["token"]
     relay = RelayProcess(data)
@@ -33,7 +40,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         with world.site:
             yield world
     finally:
-        relay.stop()
+        world.relay.stop()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world_with(SMALL, tmp_path_factory.mktemp("sdk-limits") / "data") as world:
+        yield world
 
 
 @pytest.fixture
@@ -86,6 +99,23 @@ def test_what_is_too_much_in_another_way_fails(small: World, client: Client) -> 
         for future in [ex.submit(hello, "x") for _ in range(3)]:
             with pytest.raises(InvalidRequest, match="more than 20000 bytes"):
                 future.result(WAIT_S)
+
+
+def test_a_relay_that_takes_less_since_it_was_restarted(tmp_path: Path) -> None:
+    with world_with(SMALL, tmp_path / "data") as world, closing(world.client()) as client:
+        names = [str(number) for number in range(50)]
+        with Executor(world.site.endpoint_id, client=client) as ex:
+            assert list(ex.map(hello, names)) == [f"Hello {name}" for name in names]
+            assert client.connection.bounds.calls == 5
+            world.relay.stop()
+            (world.relay.data / "relay.toml").write_text(SMALLER)
+            world.relay = RelayProcess(world.relay.data, port=world.relay.port)
+            futures = [ex.submit(hello, "x" * (1500 if n == 20 else 1)) for n in range(40)]
+            with pytest.raises(PayloadTooLarge, match="1,100"):
+                futures[20].result(WAIT_S)
+            del futures[20]
+            assert {each.result(WAIT_S) for each in futures} == {"Hello x"}
+            assert client.connection.bounds.calls == 3
 
 
 def test_batches(small: World, client: Client) -> None:

@@ -107,13 +107,17 @@ class Database:
             StoreError: it did not; or something else is wrong with the database.
         """
         deadline = time.monotonic() + PATIENCE_S
+        told = ""
         while True:
             try:
                 self.missing()
             except Unreachable as error:
                 if time.monotonic() > deadline:
                     raise
-                log.warning("waiting for the database: %s", error)
+                if told != (told := str(error)):
+                    log.warning(
+                        "waiting for the database, for at most %.0f s: %s", PATIENCE_S, told
+                    )
                 await asyncio.sleep(RETRY_S)
             else:
                 return

@@ -1,6 +1,7 @@
 """The relay and the process of its database: one at a time, and what the end of it means."""
 
 import select
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -138,3 +139,22 @@ def test_a_server_that_comes_up_later_is_waited_for(own_server: Server, tmp_path
         line = process.stdout.readline() if ready else ""
         process.terminate()
         assert line.startswith("relay listening on ")
+
+
+def test_what_is_waited_for_is_told_once(own_server: Server, tmp_path: Path) -> None:
+    data = init(own_server, tmp_path)
+    own_server.stop()
+    command = ["serve", "--data", str(data), "--port", "0"]
+    with (
+        socket.create_server(("127.0.0.1", own_server.port)) as listener,
+        subprocess.Popen(
+            [sys.executable, "-m", "mep_cloud", *command], stderr=subprocess.PIPE, text=True
+        ) as process,
+    ):
+        listener.settimeout(BOUND_S)
+        for _ in range(4):
+            connection, _ = listener.accept()
+            connection.close()
+        process.terminate()
+        _, told = process.communicate(timeout=BOUND_S)
+    assert told.count("waiting for the database, for at most 30 s: The database postgresql://") == 1

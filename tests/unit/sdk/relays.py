@@ -6,6 +6,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mep import payload
-from mep.wire import PROTOCOL, codes, rest, to_sdk
+from mep.wire import PROTOCOL, codes, limits, rest, to_sdk
 from mep.wire.codec import encode
 from mep.wire.tasks import Failure, Result
 
@@ -440,6 +441,39 @@ class LibraryRelay(EchoRelay):
         app = super().app()
         app.router.routes.append(Route(rest.result_path("{id}"), self.result))
         return app
+
+
+class BusyLibraryRelay(LibraryRelay):
+    """Refuses what is large so many times at first, with this status and code."""
+
+    def __init__(self, times: int, status: int, code: str) -> None:
+        super().__init__()
+        self.times = times
+        self._refusal = (status, code, "Not now.")
+
+    async def result(self, request: Request) -> Response:
+        return self._busy() or await super().result(request)
+
+    async def upload(self, request: Request) -> Response:
+        """Take arguments."""
+        data = await request.body()
+        return self._busy() or answer(rest.Uploaded("b", len(data), sha256(data).hexdigest()))
+
+    async def sizes(self, request: Request) -> Response:
+        """What is large."""
+        return answer({"inline": limits.INLINE})
+
+    def app(self) -> Starlette:
+        app = super().app()
+        app.router.routes.append(Route(rest.BLOBS_PATH, self.upload, methods=["POST"]))
+        app.router.routes.append(Route("/v3/limits", self.sizes))
+        return app
+
+    def _busy(self) -> Response | None:
+        if not self.times:
+            return None
+        self.times -= 1
+        return refuse(*self._refusal)
 
 
 class ReticentRelay(EchoRelay):

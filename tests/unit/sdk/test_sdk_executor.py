@@ -3,7 +3,9 @@
 import concurrent.futures
 import gc
 import hashlib
+import itertools
 import os
+import queue
 import threading
 import time
 import uuid
@@ -20,17 +22,21 @@ from mep_sdk.errors import (
     DeserializationFailed,
     EndpointNotFound,
     FunctionNotFound,
+    NoRoom,
     PayloadTooLarge,
     RelayUnreachable,
     SerializationError,
     SubmissionUncertain,
 )
 from mep_sdk.large import Large
+from mep_sdk.ledger import Ledger
+from mep_sdk.outage import Outage
 from mep_sdk.polling import Polling
 from mep_sdk.transport import Transport
 from relays import (
     TOKEN,
     WAIT_S,
+    BusyLibraryRelay,
     BusyRelay,
     DeafStreamRelay,
     EagerRelay,
@@ -51,6 +57,8 @@ from relays import (
     hanging_up,
 )
 
+from mep.wire import codes, limits
+from mep.wire.rest import Submit, Uploaded
 from mep.wire.tasks import Blob
 
 EP = str(uuid.uuid4())
@@ -481,11 +489,99 @@ def test_a_large_result_is_fetched_though_the_token_cannot_be_renewed_at_once() 
 
     with relay.serving() as url:
         credentials = Credentials(url, "", authorizer=token)
-        http = Transport(credentials, WAIT_S, patience_s=0)
+        http = Transport(credentials, WAIT_S, patience_s=1)
         large = Large(credentials, http)
         assert large.result("any", Blob("b", 3, hashlib.sha256(b"abc").hexdigest())) == b"abc"
         large.close()
         http.close()
+
+
+class BackgroundTransport(Transport):
+    """Has patience for a moment, where nobody waits."""
+
+    def patience_s(self, *, patient: bool) -> float:
+        return 1.0 if patient else 0.0
+
+
+def test_what_executors_move_waits_for_the_relay_as_long_as_what_they_send() -> None:
+    relay = BusyLibraryRelay(4, 503, "BUSY")
+    arguments = bytes(2 * limits.INLINE)
+    blob = Blob("b", 3, hashlib.sha256(b"abc").hexdigest())
+    fetched: queue.Queue[bytearray | MEPError] = queue.Queue()
+    with relay.serving() as url:
+        credentials = Credentials(url, TOKEN)
+        http = BackgroundTransport(credentials, WAIT_S, None)
+        large = Large(credentials, http)
+        with pytest.raises(RelayUnreachable):
+            large.submit(Submit({"f": [arguments]}))
+        with pytest.raises(RelayUnreachable):
+            large.result("any", blob)
+        assert relay.times == 2
+        sent = large.submit(Submit({"f": [arguments]}), patient=True)
+        assert isinstance(sent.tasks["f"][0], Uploaded)
+        relay.times = 2
+        large.fetch("any", blob, fetched.put)
+        assert fetched.get(timeout=WAIT_S) == b"abc"
+        large.close()
+        http.close()
+
+
+def quick_outage() -> Outage:
+    """For which a quarter of a minute goes by between two failures."""
+    seconds = itertools.count(0, 15)
+    return Outage(lambda: float(next(seconds)))
+
+
+def test_whoever_waits_for_the_relay_is_told_so(
+    client_of: ClientOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = client_of(BusyRelay(503, 503, 503))
+    client.connection.http.outage = quick_outage()
+    with Executor(EP, client=client) as ex:
+        assert ex.submit(hello, "x").result(WAIT_S) == "Hello x"
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [
+        "waiting for the relay, and trying again: Later, please. [BUSY]",
+        "the relay answers again",
+    ]
+
+
+def test_whoever_waits_for_results_alone_is_told_so(caplog: pytest.LogCaptureFixture) -> None:
+    with EchoRelay().serving() as url:
+        pass  # and away it is
+    credentials = Credentials(url, TOKEN)
+    http = Transport(credentials, WAIT_S, 0.0, quick_outage())
+    ledger, refused = Ledger(), list[MEPError]()
+    ledger.expect("t", ComputeFuture())
+    for _ in range(3):
+        Polling(
+            credentials, ledger, Large(credentials, http), print, refused.append, once=True
+        ).run()
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == 1
+    assert "the relay at http://127.0.0.1" in told[0]
+    assert not refused
+
+
+def test_whoever_waits_for_large_arguments_is_told_so(
+    client_of: ClientOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = client_of(BusyLibraryRelay(2, 503, "BUSY"))
+    client.connection.http.outage = quick_outage()
+    request = Submit({"f": [bytes(2 * limits.INLINE)]})
+    client.connection.large.submit(request, patient=True)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == 1
+    assert "large arguments and results do not get to http://127.0.0.1" in told[0]
+
+
+def test_no_room_for_large_arguments_spares_their_neighbours(client_of: ClientOf) -> None:
+    relay = BusyLibraryRelay(3, 507, codes.BLOBS_FULL)
+    with Executor(EP, client=client_of(relay)) as ex:
+        futures = [ex.submit(len, bytes(size)) for size in (3, limits.INLINE + 1, 5)]
+        with pytest.raises(NoRoom):
+            futures[1].result(WAIT_S)
+        assert [futures[0].result(WAIT_S), futures[2].result(WAIT_S)] == [3, 5]
 
 
 def test_results_are_asked_for_no_more_once_the_stream_is_up(client_of: ClientOf) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
 
 import pytest
 from mep_sdk import errors, oauth
@@ -12,6 +13,7 @@ from mep_sdk.bounds import Bounds, Sizes
 from mep_sdk.functions import Functions, Known
 from mep_sdk.future import ComputeFuture
 from mep_sdk.ledger import REMEMBERED, Ledger
+from mep_sdk.outage import Outage
 from mep_sdk.outcome import exception_of
 from mep_sdk.transport import retry_wait
 
@@ -215,6 +217,48 @@ def test_a_login_is_over_where_the_relay_says_so_alone(status: int) -> None:
     refused = oauth._refusal(Credentials("https://relay.example", ""), status, b"{}")
     over = status in (400, 401)
     assert type(refused) is (oauth.OAuthRefused if over else errors.RelayUnreachable)
+
+
+class TestOutage:
+    def outage(self, caplog: pytest.LogCaptureFixture) -> Callable[[float, Exception | None], str]:
+        """At this second, the relay fails in this way, or answers: what is told then."""
+        now = 0.0
+        outage = Outage(lambda: now)
+
+        def at(second: float, failure: Exception | None) -> str:
+            nonlocal now
+            now = second
+            caplog.clear()
+            if failure is None:
+                outage.is_over()
+            else:
+                outage.goes_on(failure)
+            assert all(record.levelname == "WARNING" for record in caplog.records)
+            return "\n".join(caplog.messages)
+
+        return at
+
+    def test_one_that_lasts_is_told_once_and_so_is_its_end(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        at = self.outage(caplog)
+        failure = errors.RelayUnreachable("no route")
+        assert [at(0, failure), at(9.9, failure)] == ["", ""]
+        assert at(10, failure) == "waiting for the relay, and trying again: no route"
+        assert [at(20, failure), at(100, failure)] == ["", ""]
+        assert [at(101, None), at(102, None)] == ["the relay answers again", ""]
+        assert [at(103, failure), at(112, failure)] == ["", ""]
+        assert "no route" in at(113, failure)
+
+    def test_a_short_one_is_not_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        at = self.outage(caplog)
+        failure = errors.RelayUnreachable("no route")
+        assert [at(0, failure), at(9, failure), at(9.5, None), at(12, failure)] == [""] * 4
+
+    def test_failures_far_apart_are_none(self, caplog: pytest.LogCaptureFixture) -> None:
+        at = self.outage(caplog)
+        failure = errors.RelayUnreachable("no route")
+        assert [at(0, failure), at(120, failure), at(300, failure)] == [""] * 3
 
 
 def test_functions_are_known_by_identity_and_forgotten_with_them() -> None:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from mep.link import Peer
-from mep.transfer import Transfer, TransferError, TransferStopped, blob_of
+from mep.transfer import Transfer, TransferError, TransferStopped, blob_of, tries_within
 from mep.wire.rest import MSGPACK, Uploaded, content_digest
 
 DATA = bytes(range(256)) * 4096
@@ -195,6 +195,11 @@ def test_nobody_answers() -> None:
         pass
     with pytest.raises(TransferStopped, match="does not answer"):
         Transfer(Peer(url), lambda: "secret", 2).download("/x", BLOB)
+
+
+@pytest.mark.parametrize(("seconds", "tries"), [(0, 1), (0.1, 2), (60, 10), (900, 48)])
+def test_how_many_tries_patience_lasts_for(seconds: float, tries: int) -> None:
+    assert tries_within(seconds) == tries
 
 
 def test_closing_ends_all_tries() -> None:
