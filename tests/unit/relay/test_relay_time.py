@@ -464,6 +464,24 @@ class Files:
         return blob
 
 
+def test_no_file_is_forgotten_while_its_directory_is_away(tmp_path: Path) -> None:
+    """As a file system that is not mounted: nobody would remove it afterwards."""
+
+    async def work(world: World) -> None:
+        files = Files(world, tmp_path)
+        orphan = await files.upload()
+        (tmp_path / "blobs").rename(tmp_path / "away")
+        await world.sweep(Blobs().orphan_s + 1)
+        assert await world.count("blobs") == 1
+        (tmp_path / "away").rename(tmp_path / "blobs")
+        assert files() == {orphan.id}
+        await world.sweep(1)
+        assert files() == set()
+        assert await world.count("blobs") == 0
+
+    run(tmp_path, work)
+
+
 def test_uploads_that_no_task_refers_to_are_swept(tmp_path: Path) -> None:
     async def work(world: World) -> None:
         files = Files(world, tmp_path)
