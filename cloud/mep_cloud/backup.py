@@ -11,7 +11,7 @@ from mep_cloud.errors import HomeError
 from mep_cloud.home import Home
 
 _PAGES: Final = 1024
-"""Pages that are copied at once; the relay goes on between them."""
+"""Pages that are copied at once; between them it can be interrupted."""
 
 
 def backup(home: Home, destination: Path) -> None:
@@ -49,6 +49,9 @@ def _copy(source: Path, target: Path) -> None:
         ) as old,
         contextlib.closing(sqlite3.connect(target)) as new,
     ):
+        # One snapshot of all: else SQLite would begin again whenever the relay has committed.
+        old.execute("BEGIN")
+        old.execute("SELECT count(*) FROM sqlite_master")
         old.backup(new, pages=_PAGES)
         verdict = new.execute("PRAGMA quick_check").fetchone()[0]
         if verdict != "ok":

@@ -30,6 +30,18 @@ class Http(HttpToolsProtocol):
         self._end_wait()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """Something came."""
+        super().data_received(data)
+        # What begins no request, as an empty line or the rest of a body that nobody wants, ended
+        # uvicorn's wait for the next one.
+        answered = self.cycle is not None and self.cycle.response_complete
+        waits = self._head is not None or self.timeout_keep_alive_task is not None
+        if answered and not waits and self in self.connections:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
     def on_message_begin(self) -> None:
         """The first byte of a request is there."""
         super().on_message_begin()

@@ -69,6 +69,7 @@ class Hub:
         """Tasks ended by this process, by outcome."""
         self._jobs: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
+        self._closing = False
 
     async def recover(self, endpoint_ids: Sequence[str] | None = None) -> None:
         """Take up all tasks that had not ended, of these endpoints or of all."""
@@ -134,7 +135,11 @@ class Hub:
         self._set_alarm()
 
     async def close(self) -> None:
-        """Say goodbye on every link and finish what was begun."""
+        """Say goodbye on every link and finish what was begun.
+
+        What the disk does not take is left to whoever takes up these tasks next.
+        """
+        self._closing = True
         if self._alarm is not None:
             self._alarm.cancel()
         for outbox in list(self._outboxes.values()):
@@ -216,8 +221,11 @@ class Hub:
             self.publisher.result(call.group_id, Delivered(seq, result))
 
     def _later(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        loop = asyncio.get_running_loop()
-        loop.call_later(STORE_RETRY_S, lambda: self._spawn(job()))
+        def again() -> None:
+            if not self._closing:
+                self._spawn(job())
+
+        asyncio.get_running_loop().call_later(STORE_RETRY_S, again)
 
     async def _start(self, wanted: instructions.SignStart) -> None:
         if not self.delivery.expects_start(wanted.user_endpoint_id, wanted.nonce):

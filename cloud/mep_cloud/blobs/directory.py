@@ -49,7 +49,7 @@ class Directory:
         Raises:
             OSError: that cannot be said, since the directory itself is not there.
         """
-        self.path.stat()
+        self._find()
         return self.file(blob_id).is_file()
 
     def free_bytes(self) -> int:
@@ -58,12 +58,26 @@ class Directory:
         Raises:
             OSError: that cannot be said.
         """
+        self._find()
         figures = os.statvfs(self.path)
         return figures.f_bavail * figures.f_frsize
 
     def remove(self, blob_id: str) -> None:
-        """Remove the file, if it is there. Who reads it at the moment, reads on."""
+        """Remove the file, if it is there. Who reads it at the moment, reads on.
+
+        Raises:
+            OSError: that cannot be said, or done.
+        """
+        self._find()
         self.file(blob_id).unlink(missing_ok=True)
+
+    def _find(self) -> None:
+        """Raises:
+        OSError: it is away; where a file system was mounted on it, that is not there.
+        """
+        if self.path.stat().st_uid != os.geteuid():
+            reason = "it is another account's: is a file system not mounted?"
+            raise OSError(errno.EPERM, reason, str(self.path))
 
 
 class NewFile:

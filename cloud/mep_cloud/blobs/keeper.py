@@ -97,9 +97,13 @@ class Keeper:
         return path
 
     async def sweep(self) -> None:
-        """Remove what may be removed by now."""
+        """Remove what may be removed by now; nothing while the directory cannot be used."""
         while freed := await self._blobs.claim_free(self._clock()):
-            await self._discard(freed)
+            try:
+                await self._discard(freed)
+            except OSError as error:
+                log.warning("%d files or more are not removed yet: %s", len(freed), error)
+                return
 
     @contextlib.contextmanager
     def _admitted(self, announced: Announced) -> Iterator[None]:

@@ -98,5 +98,5 @@ class Teller:
     async def _send(self, processes: Processes, made: list[notes.AnyNote]) -> None:
         try:
             await processes.tell(self._notes(made))
-        except StoreError:
-            log.info("%d notes were not sent: the relay closes", len(made))
+        except StoreError as error:
+            log.info("%d notes were not sent: %s", len(made), error)

@@ -161,8 +161,8 @@ class Sender:
             while webhook_id in self._more:
                 self._more.discard(webhook_id)
                 await self._send_all(webhook_id)
-        except StoreError:
-            log.info("webhook %s waits: the relay closes", webhook_id)
+        except StoreError as error:  # it is closed; or fails, and the next refresh goes on
+            log.info("webhook %s waits: %s", webhook_id, error)
         finally:
             del self._draining[webhook_id]
 

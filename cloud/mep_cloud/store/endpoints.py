@@ -136,12 +136,17 @@ class Endpoints:
         return [_as_endpoint(row) for row in rows]
 
     async def heard(self, endpoint_id: str, presence: Presence) -> None:
-        """Keep what the endpoint's manager said of itself."""
+        """Keep what the endpoint's manager said of itself, unless the endpoint was deleted."""
         row = asdict(presence)
         change = update(endpoint_presence).where(endpoint_presence.c.endpoint_id == endpoint_id)
+        # Its link ends after it was deleted. Another process that deletes it now waits.
+        there = select(endpoints.c.id).where(
+            endpoints.c.id == endpoint_id, endpoints.c.deleted.is_(None)
+        )
 
         def operation(connection: Connection) -> None:
-            if connection.execute(change, row).rowcount == 0:
+            new = connection.execute(change, row).rowcount == 0
+            if new and connection.scalar(there.with_for_update(read=True)):
                 connection.execute(insert(endpoint_presence).values(endpoint_id=endpoint_id, **row))
 
         await self._database.write(operation)

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import http.client
+import os
 import random
 import subprocess
 import threading
@@ -11,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import pytest
@@ -532,19 +533,57 @@ def test_a_full_disk(tmp_path: Path) -> None:
         subprocess.run(["umount", "--lazy", disk], check=True)
 
 
-def test_a_directory_that_is_away_for_a_while_loses_nothing(tmp_path: Path) -> None:
-    """As a file system that is unmounted, or read-only."""
+class Renamed:
+    """A directory that can be away. A context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.elsewhere = path.with_name("elsewhere")
+        self.elsewhere.mkdir(mode=0o700)
+
+    def bring_back(self) -> None:
+        self.elsewhere.rename(self.path)
+
+    def take(self) -> None:
+        self.path.rename(self.elsewhere)
+
+    def __enter__(self) -> Self:
+        self.bring_back()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.take()
+
+
+class Mounted(Renamed):
+    """A file system; what is beneath it is another account's, as root's is for a relay."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        path.mkdir()
+        os.chown(path, 65534, 65534)
+
+    def bring_back(self) -> None:
+        subprocess.run(["mount", "--bind", self.elsewhere, self.path], check=True)
+
+    def take(self) -> None:
+        subprocess.run(["umount", self.path], check=True)
+
+
+@pytest.mark.parametrize("kind", [Renamed, pytest.param(Mounted, marks=pytest.mark.root)])
+def test_a_directory_that_is_away_for_a_while_loses_nothing(
+    tmp_path: Path, kind: type[Renamed]
+) -> None:
     data = bytes_of(MIB)
 
-    async def flow(running: Running) -> None:
-        blobs, away = running.relay.data / "blobs", running.relay.data / "away"
+    async def flow(running: Running, directory: Renamed) -> None:
         site = Site(running)
         async with AsyncExitStack() as stack:
             first = await asyncio.to_thread(uploaded, running.alice, data)
             endpoint = await site.open(stack, first, str(uuid.uuid4()))
             (task,) = (await endpoint.hear(to_endpoint.Tasks)).tasks
             result = rest.result_path(task.task_id)
-            blobs.rename(away)
+            directory.take()
             for ask in (
                 lambda: upload(running.alice, data),
                 lambda: upload(site.api, data, path=result),
@@ -554,17 +593,19 @@ def test_a_directory_that_is_away_for_a_while_loses_nothing(tmp_path: Path) -> N
                 assert refused.status_code == 503, refused.text
                 assert "files cannot be used" in refused.json()["message"]
                 assert int(refused.headers["Retry-After"]) > 0
-            assert not blobs.exists()
-            away.rename(blobs)
+            assert not list(directory.path.rglob("*"))
+            directory.bring_back()
             answer = await asyncio.to_thread(site.api, "GET", rest.arguments_path(task.task_id))
             assert answer.content == data
             await asyncio.to_thread(uploaded, site.api, data, result)
 
-    with relay_with(tmp_path / "data", SETTINGS) as running:
-        asyncio.run(flow(running))
-        log = running.relay.log.read_text()
-        assert log.count("the blob directory cannot be used: ") == 3
-        assert "Traceback" not in log
+    with kind(tmp_path / "blobs") as directory:
+        settings = SETTINGS + f'directory = "{directory.path}"\n'
+        with relay_with(tmp_path / "data", settings) as running:
+            asyncio.run(flow(running, directory))
+            log = running.relay.log.read_text()
+            assert log.count("the blob directory cannot be used: ") == 3
+            assert "Traceback" not in log
 
 
 @pytest.mark.root

@@ -138,6 +138,43 @@ def test_a_connection_whose_request_was_answered_waits_for_the_next(
     asyncio.run(asyncio.wait_for(kept(), 10))
 
 
+UNREAD = b"POST / HTTP/1.1\r\nHost: relay\r\nContent-Length: 100\r\n\r\n"
+
+
+@pytest.mark.parametrize(("asked", "more"), [(WHOLE, b"\r\n"), (UNREAD, b"{")])
+def test_a_connection_on_which_no_next_request_begins_is_kept_as_long_as_a_silent_one(
+    asked: bytes, more: bytes
+) -> None:
+    """Though something came: an empty line, or some of a body that nobody wanted."""
+
+    async def ends() -> bytes:
+        async with served(answering, timeout_keep_alive=1) as (reader, writer):
+            writer.write(asked)
+            await reader.readuntil(b"ok")
+            writer.write(more)
+            return await until_it_ends(reader)
+
+    assert asyncio.run(asyncio.wait_for(ends(), 10)) == b""
+
+
+def test_a_websocket_outlives_the_requests_before_it_on_its_connection() -> None:
+    async def both(scope: Any, receive: Any, send: Any) -> None:
+        await (answering if scope["type"] == "http" else accepting)(scope, receive, send)
+
+    async def kept() -> None:
+        async with served(both, timeout_keep_alive=1) as (reader, writer):
+            writer.write(WHOLE)
+            await reader.readuntil(b"ok")
+            client = ClientProtocol(parse_uri("ws://relay.example/"))
+            client.send_request(client.connect())
+            writer.write(b"".join(client.data_to_send()))
+            await reader.readuntil(b"\r\n\r\n")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader.read(1), 1.5)
+
+    asyncio.run(asyncio.wait_for(kept(), 10))
+
+
 async def until_it_ends(reader: asyncio.StreamReader) -> bytes:
     got = b""
     with contextlib.suppress(ConnectionResetError):
@@ -148,10 +185,17 @@ async def until_it_ends(reader: asyncio.StreamReader) -> bytes:
 
 @asynccontextmanager
 async def served(
-    app: Any,
+    app: Any, *, timeout_keep_alive: int = 75
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """One connection to a server of this application."""
-    config = uvicorn.Config(app, http=Http, ws=WebSockets, lifespan="off", log_config=None)
+    config = uvicorn.Config(
+        app,
+        http=Http,
+        ws=WebSockets,
+        lifespan="off",
+        log_config=None,
+        timeout_keep_alive=timeout_keep_alive,
+    )
     config.load()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Http(config, ServerState(), {}), "127.0.0.1", 0)

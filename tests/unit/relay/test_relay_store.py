@@ -514,6 +514,8 @@ def test_a_deleted_endpoint_leaves_its_id_alone(where: Where) -> None:
         await store.endpoints.heard("e", Presence(3.0, "1", "3.11", "host"))
         assert [each.id for each in await store.endpoints.list("x", shown_to=frozenset({BOB.id}))]
         await store.endpoints.remove("e", 4.0)
+        # Its manager's link ends now, and what was heard last is written.
+        await store.endpoints.heard("e", Presence(4.0, "1", "3.11", "host"))
         for table, count in (
             ("tokens", 0),
             ("endpoint_viewers", 0),

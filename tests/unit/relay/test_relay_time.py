@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import math
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -124,16 +125,19 @@ def run(path: Path, work: Callable[[World], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
-class FullTwice(Tasks):
-    """The disk takes nothing, two times."""
+class Full(Tasks):
+    """The disk takes nothing, so many times."""
 
-    tries = 0
+    def __init__(self, store: Store, times: float) -> None:
+        super().__init__(store._database)
+        self._times = times
+        self.tries = 0
 
     async def end(
         self, endings: Sequence[Ending], news: Sequence[News] = (), notes: Sequence[str] = ()
     ) -> list[int]:
         self.tries += 1
-        if self.tries <= 2:
+        if self.tries <= self._times:
             raise OperationalError("UPDATE", {}, sqlite3.OperationalError("disk is full"))
         return await super().end(endings, news, notes)
 
@@ -145,13 +149,35 @@ def test_a_task_that_ends_here_while_the_disk_is_full_has_ended_later(
     monkeypatch.setattr("mep_cloud.hub.STORE_RETRY_S", 0.01)
 
     async def work(world: World) -> None:
-        world.store.tasks = FullTwice(world.store._database)
+        world.store.tasks = Full(world.store, 2)
         await world.submit("a")
         world.hub.apply(events.EndpointRemoved("e"))
         async with asyncio.timeout(10):
             while world.hub.delivery.unfinished():
                 await asyncio.sleep(0.01)
         assert await world.code("a") == "ENDPOINT_NOT_FOUND"
+
+    run(tmp_path, work)
+
+
+def test_nothing_is_tried_again_by_a_hub_that_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may have the task by then; or this one again, after a restart."""
+    monkeypatch.setattr("mep_cloud.hub.STORE_RETRY_S", 0.0)
+
+    async def work(world: World) -> None:
+        world.store.tasks = full = Full(world.store, math.inf)
+        await world.submit("a")
+        world.hub.apply(events.EndpointRemoved("e"))
+        async with asyncio.timeout(10):
+            while full.tries < 3:
+                await asyncio.sleep(0)
+        await world.hub.close()
+        tries = full.tries
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert full.tries == tries
 
     run(tmp_path, work)
 
@@ -436,6 +462,24 @@ class Files:
         call = Call(task_id, "f", 4, "g", b"", 5, owner=ALICE.id, blob=blob)
         self.world.hub.apply(events.TasksSubmitted("e", "uep", (call,)))
         return blob
+
+
+def test_no_file_is_forgotten_while_its_directory_is_away(tmp_path: Path) -> None:
+    """As a file system that is not mounted: nobody would remove it afterwards."""
+
+    async def work(world: World) -> None:
+        files = Files(world, tmp_path)
+        orphan = await files.upload()
+        (tmp_path / "blobs").rename(tmp_path / "away")
+        await world.sweep(Blobs().orphan_s + 1)
+        assert await world.count("blobs") == 1
+        (tmp_path / "away").rename(tmp_path / "blobs")
+        assert files() == {orphan.id}
+        await world.sweep(1)
+        assert files() == set()
+        assert await world.count("blobs") == 0
+
+    run(tmp_path, work)
 
 
 def test_uploads_that_no_task_refers_to_are_swept(tmp_path: Path) -> None:

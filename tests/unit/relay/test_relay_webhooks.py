@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from mep_cloud.delivery.state import Call
+from mep_cloud.errors import StoreFails
 from mep_cloud.hooks.addresses import AddressRefused, Networks, target
 from mep_cloud.hooks.post import post
 from mep_cloud.hooks.sender import LONGEST_RETRY_S, Sender, retry_s
@@ -320,6 +321,41 @@ class BrokenOnce(Webhooks):
         if self.reads == 2:
             raise OperationalError("SELECT", {}, sqlite3.OperationalError("disk I/O error"))
         return await super().all()
+
+
+class FullOnce(Webhooks):
+    """The first claim finds the disk full."""
+
+    claims = 0
+
+    async def claim(self, webhook_id: str, now: float, until: float) -> Batch | float | None:
+        self.claims += 1
+        if self.claims == 1:
+            raise StoreFails("The database cannot be used: disk is full")
+        return await super().claim(webhook_id, now, until)
+
+
+def test_news_wait_where_the_database_fails_and_the_log_says_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "mep_cloud.hooks.sender")
+
+    async def flow() -> None:
+        store = await opened(tmp_path)
+        webhooks = FullOnce(store._database)
+        sender = Sender(webhooks, Hooks(), b"m" * 32, lambda: 10.0)
+        await sender.start()
+        async with asyncio.timeout(10):
+            while webhooks.claims < 2:
+                sender.changed()
+                await asyncio.sleep(0)
+        await sender.close()
+        await store.__aexit__()
+
+    asyncio.run(flow())
+    assert [each.message for each in caplog.records] == [
+        f"webhook {HOOK.id} waits: The database cannot be used: disk is full"
+    ]
 
 
 def test_webhooks_are_read_again_after_a_failure(tmp_path: Path) -> None:
