@@ -103,7 +103,7 @@ class Home:
         """Keep other processes from serving this directory, until `release` or death.
 
         Raises:
-            HomeError: one does.
+            HomeError: one does; or that cannot be said, as on a file system without locks.
         """
         descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -112,6 +112,9 @@ class Home:
             os.close(descriptor)
             message = f"Another process serves the relay in {self.directory}. Only one can."
             raise HomeError(message) from None
+        except OSError as error:
+            os.close(descriptor)
+            raise HomeError(f"{self.directory} cannot be locked: {error}.") from error
         self._claim = descriptor
 
     def release(self) -> None:

@@ -93,7 +93,8 @@ def start_answered(state: State, user_endpoint: UserEndpoint) -> None:
 def cancelled(state: State, event: CancelRequested, now: float, out: Out) -> None:
     """What the process has is cancelled there; the rest ends here and now."""
     there: dict[int, list[str]] = {}
-    for task_id in event.task_ids:
+    here: dict[UserEndpoint, list[Call]] = {}
+    for task_id in dict.fromkeys(event.task_ids):
         user_endpoint = state.homes.get(task_id)
         if user_endpoint is None or task_id in user_endpoint.ending:
             continue
@@ -103,15 +104,18 @@ def cancelled(state: State, event: CancelRequested, now: float, out: Out) -> Non
         if task_id in user_endpoint.sent and link is not None:
             there.setdefault(link.connection, []).append(task_id)
         else:
-            end_cancelled(user_endpoint, [call], now, out)
+            here.setdefault(user_endpoint, []).append(call)
+    for user_endpoint, calls in here.items():
+        end_cancelled(user_endpoint, calls, now, out)
     out.extend(SendCancel(connection, tuple(ids)) for connection, ids in there.items())
 
 
 def expired(state: State, event: TasksExpired, now: float, out: Out) -> None:
     """Their time is over: they end here, and the process that has them is told to stop."""
     there: dict[int, list[str]] = {}
+    here: dict[UserEndpoint, list[tuple[Call, Result]]] = {}
     failure = Failure(codes.TASK_EXPIRED, _EXPIRED)
-    for task_id in event.task_ids:
+    for task_id in dict.fromkeys(event.task_ids):
         user_endpoint = state.homes.get(task_id)
         if user_endpoint is None or task_id in user_endpoint.ending:
             continue
@@ -119,7 +123,9 @@ def expired(state: State, event: TasksExpired, now: float, out: Out) -> None:
             there.setdefault(user_endpoint.link.connection, []).append(task_id)
         call = user_endpoint.waiting.get(task_id) or user_endpoint.sent[task_id]
         result = Result(task_id, "failed", b"", failure, 0.0, now)
-        end(user_endpoint, [(call, result)], out)
+        here.setdefault(user_endpoint, []).append((call, result))
+    for user_endpoint, endings in here.items():
+        end(user_endpoint, endings, out)
     out.extend(SendCancel(connection, tuple(ids)) for connection, ids in there.items())
 
 

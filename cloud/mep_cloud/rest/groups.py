@@ -84,11 +84,13 @@ async def add(request: Request) -> Response:
     relay = relay_of(request)
     person = await _person(request, wanted.user)
     try:
-        await relay.store.groups.put(group.id, person.id, _ROLES[wanted.role])
+        there = await relay.store.groups.put(group.id, person.id, _ROLES[wanted.role])
     except LastManager:
         raise _last_manager(group) from None
     except TooManyGroups:
         raise _too_many(person) from None
+    if not there:
+        raise access.no_group(group.id)
     relay.gatekeeper.forget_all()
     return answer(request, await _described(request, group, role))
 

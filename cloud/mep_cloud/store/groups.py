@@ -59,15 +59,17 @@ class Groups:
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return [Member(*row) for row in rows]
 
-    async def put(self, group_id: str, user_id: str, role: Role) -> None:
-        """Make somebody a member or a manager.
+    async def put(self, group_id: str, user_id: str, role: Role) -> bool:
+        """Make somebody a member or a manager; False where the group is not there any more.
 
         Raises:
             LastManager: it is the only manager, and would be one no more.
             TooManyGroups: they are in so many others.
         """
 
-        def operation(connection: Connection) -> None:
+        def operation(connection: Connection) -> bool:
+            if not _lock(connection, group_id):
+                return False
             if role != "manager":
                 _keep_a_manager(connection, group_id, user_id)
             there = (group_members.c.group_id == group_id) & (group_members.c.user_id == user_id)
@@ -76,8 +78,9 @@ class Groups:
                 _check_room(connection, user_id)
                 row = {"group_id": group_id, "user_id": user_id, "role": role}
                 connection.execute(insert(group_members).values(**row))
+            return True
 
-        await self._database.write(operation)
+        return await self._database.write(operation)
 
     async def drop(self, group_id: str, user_id: str) -> bool:
         """Take somebody out of a group; False where they were not in it.
@@ -87,6 +90,7 @@ class Groups:
         """
 
         def operation(connection: Connection) -> bool:
+            _lock(connection, group_id)
             _keep_a_manager(connection, group_id, user_id)
             there = (group_members.c.group_id == group_id) & (group_members.c.user_id == user_id)
             return connection.execute(delete(group_members).where(there)).rowcount > 0
@@ -97,6 +101,7 @@ class Groups:
         """Delete a group. What was shared with it is its owner's alone from now on."""
 
         def operation(connection: Connection) -> None:
+            _lock(connection, group_id)
             members = group_members.c.group_id == group_id
             connection.execute(delete(group_members).where(members))
             connection.execute(delete(groups).where(groups.c.id == group_id))
@@ -115,9 +120,13 @@ def _with_role(user_id: str) -> Any:
     return select(groups, group_members.c.role).select_from(groups.outerjoin(group_members, mine))
 
 
+def _lock(connection: Connection, group_id: str) -> bool:
+    """Have other processes wait that change who is in the group; False: there is none."""
+    this = select(groups.c.id).where(groups.c.id == group_id).with_for_update()
+    return connection.scalar(this) is not None
+
+
 def _keep_a_manager(connection: Connection, group_id: str, user_id: str) -> None:
-    # Another process that takes a manager out waits until this transaction is over.
-    connection.execute(select(groups.c.id).where(groups.c.id == group_id).with_for_update())
     managers = group_members.c.group_id == group_id, group_members.c.role == "manager"
     mine = select(group_members.c.user_id).where(*managers, group_members.c.user_id == user_id)
     count = select(func.count()).select_from(group_members).where(*managers)

@@ -90,13 +90,12 @@ def sent(out: list[i.Instruction]) -> list[str]:
     return [c.task_id for each in out if isinstance(each, i.SendTasks) for c in each.calls]
 
 
+def commits(out: list[i.Instruction]) -> list[i.CommitResults]:
+    return [each for each in out if isinstance(each, i.CommitResults)]
+
+
 def ended(out: list[i.Instruction]) -> dict[str, Result]:
-    return {
-        each.task_id: result
-        for instruction in out
-        if isinstance(instruction, i.CommitResults)
-        for each, result in instruction.endings
-    }
+    return {each.task_id: result for commit in commits(out) for each, result in commit.endings}
 
 
 def failures(out: list[i.Instruction]) -> dict[str, str]:
@@ -513,10 +512,25 @@ def test_who_made_an_end_is_told() -> None:
     assert isinstance(sent_by_endpoint, i.CommitResults)
     assert not sent_by_endpoint.own
     world.submit("b")
-    (made_here,) = (
-        each for each in world(e.TasksExpired(("b",))) if isinstance(each, i.CommitResults)
-    )
+    (made_here,) = commits(world(e.TasksExpired(("b",))))
     assert made_here.own
+
+
+@pytest.mark.parametrize("kind", [e.TasksExpired, e.CancelRequested])
+def test_what_ends_here_at_once_is_written_at_once(
+    kind: type[e.TasksExpired | e.CancelRequested],
+) -> None:
+    """A disk that takes nothing is asked once for all of them, again and again."""
+    world = World()
+    world.submit("a", "b", "c")
+    world(e.TasksSubmitted(SITE, "bob", (call("d"),)))
+    out = world(kind(("a", "b", "d", "a", "unknown")))
+    assert [[each.task_id for each, _ in commit.endings] for commit in commits(out)] == [
+        ["a", "b"],
+        ["d"],
+    ]
+    assert world(e.ResultsCommitted(("a", "b", "d"))) == []
+    assert world.machine.unfinished() == 1
 
 
 def test_a_newer_connection_replaces_the_older() -> None:

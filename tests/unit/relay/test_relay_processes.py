@@ -402,6 +402,47 @@ def test_a_group_keeps_a_manager_though_both_leave_at_once(url: URL) -> None:
     run(url, work)
 
 
+@pytest.mark.parametrize("first", ["put", "remove"])
+def test_a_member_is_added_while_another_process_removes_the_group(url: URL, first: str) -> None:
+    bob = replace(ALICE, id="bob-id", username="bob@relay.local")
+    waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+
+    async def work(one: Process, two: Process) -> None:
+        await one.store.users.add(bob)
+        await one.store.groups.add(GroupRecord("g", "g", "", 1.0), ALICE.id)
+        loop = asyncio.get_running_loop()
+        done, queued, over = asyncio.Event(), threading.Event(), threading.Event()
+
+        def put(process: Process) -> Awaitable[object]:
+            return process.store.groups.put("g", bob.id, "member")
+
+        def remove(process: Process) -> Awaitable[object]:
+            return process.store.groups.remove("g")
+
+        def hold(_: Connection) -> None:
+            loop.call_soon_threadsafe(done.set)
+            assert over.wait(BOUND_S)
+
+        # What comes while the writer is busy is one transaction, which is held open.
+        one.store._database.write(lambda _: queued.wait(BOUND_S))
+        acts = (put, remove) if first == "put" else (remove, put)
+        earlier = asyncio.ensure_future(acts[0](one))
+        await asyncio.sleep(0)
+        held = one.store._database.write(hold)
+        queued.set()
+        await done.wait()
+        later = asyncio.ensure_future(acts[1](two))
+        while not await one.store._database.read(lambda c: c.scalar(waits)):
+            await asyncio.sleep(0.01)
+        over.set()
+        await held
+        answers = [await earlier, await later]
+        assert answers == ([True, None] if first == "put" else [None, False])
+        assert await one.store.groups.get("g", bob.id) is None
+
+    run(url, work)
+
+
 def test_who_adopts_and_who_claims_do_not_wait_for_each_other(url: URL) -> None:
     """After a process has died, its endpoints' managers are back at once, at any of the others."""
     names = [f"e{number:02}" for number in range(50)]
