@@ -5,7 +5,7 @@ import contextlib
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -292,7 +292,7 @@ class SlowRelay(EchoRelay):
 class LosingRelay(SlowRelay):
     """Takes the first submit when the test says so; of what comes then its proxy loses sight."""
 
-    def __init__(self, meanwhile: Callable[[], None]) -> None:
+    def __init__(self, meanwhile: Any) -> None:
         super().__init__()
         self.meanwhile = meanwhile
 

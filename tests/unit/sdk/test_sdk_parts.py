@@ -212,13 +212,6 @@ class TestTransport:
         assert retry_wait(status, 0.0, iter([0.5]), once=False) is None
 
 
-@pytest.mark.parametrize("status", [400, 401, 408, 429, 500, 503])
-def test_a_login_is_over_where_the_relay_says_so_alone(status: int) -> None:
-    refused = oauth._refusal(Credentials("https://relay.example", ""), status, b"{}")
-    over = status in (400, 401)
-    assert type(refused) is (oauth.OAuthRefused if over else errors.RelayUnreachable)
-
-
 class TestOutage:
     def outage(self, caplog: pytest.LogCaptureFixture) -> Callable[[float, Exception | None], str]:
         """At this second, the relay fails in this way, or answers: what is told then."""
@@ -283,6 +276,13 @@ def test_cancelled_elsewhere_the_relay_is_not_told() -> None:
     assert future.cancelled()
     assert future.cancel()
     assert told == []
+
+
+@pytest.mark.parametrize("status", [400, 401, 408, 429, 500, 503])
+def test_a_login_is_over_where_the_relay_says_so_alone(status: int) -> None:
+    refused = oauth._refusal(Credentials("https://relay.example", ""), status, b"{}")
+    over = status in (400, 401)
+    assert type(refused) is (oauth.OAuthRefused if over else errors.RelayUnreachable)
 
 
 def test_importing_the_sdk_is_cheap() -> None:
