@@ -28,6 +28,8 @@ IDLE_S: Final = 60.0
 
 RETRY_S: Final = 5.0
 """When to come back to a relay whose files cannot be used."""
+LOG_S: Final = 10.0
+"""Seconds in which one of many such failures is logged: everybody comes back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Keeper:
         self._uploads: Counter[str] = Counter()
         self._expected = 0
         """Bytes of the uploads under way, as announced: those written already count twice."""
+        self._logged = float("-inf")
 
     async def receive(self, announced: Announced, body: AsyncIterator[bytes]) -> Blob:
         """Take an upload; it is on disk then, and kept for a while.
@@ -89,7 +92,7 @@ class Keeper:
         try:
             there = await asyncio.to_thread(self._directory.holds, blob.id)
         except OSError as error:
-            raise _unusable(error) from error
+            raise self._unusable(error) from error
         if not there:
             log.error("the file %s is missing", path)
             message = "These bytes are no longer at the relay; ask its administrator."
@@ -102,7 +105,7 @@ class Keeper:
             try:
                 await self._discard(freed)
             except OSError as error:
-                log.warning("%d files or more are not removed yet: %s", len(freed), error)
+                log.warning("files that nobody needs cannot be removed yet: %s", error)
                 return
 
     @contextlib.contextmanager
@@ -113,7 +116,7 @@ class Keeper:
         try:
             left = self._directory.free_bytes() - self._expected - announced.size
         except OSError as error:
-            raise _unusable(error) from error
+            raise self._unusable(error) from error
         if left < self._bounds.keep_free:
             raise _full()
         self._uploads[announced.owner] += 1
@@ -161,7 +164,7 @@ class Keeper:
                 file.close()
         except OSError as error:
             if error.errno not in FULL:
-                raise _unusable(error) from error
+                raise self._unusable(error) from error
             log.warning("no room for a blob of %d bytes: %s", blob.size, error)
             raise _full() from error
         if not hmac.compare_digest(digest, announced.sha256):
@@ -185,14 +188,16 @@ class Keeper:
             await asyncio.to_thread(self._directory.remove, blob_id)
         await self._blobs.forget(blob_ids)
 
-
-def _unusable(error: OSError) -> Refusal:
-    log.error("the blob directory cannot be used: %s", error)
-    message = (
-        "The relay's files cannot be used at the moment. Try again in a while; if that lasts, its "
-        "administrator finds the reason in the log."
-    )
-    return Refusal(503, codes.INTERNAL_ERROR, message, retry_after_s=RETRY_S)
+    def _unusable(self, error: OSError) -> Refusal:
+        now = self._clock()
+        if abs(now - self._logged) >= LOG_S:
+            self._logged = now
+            log.error("the blob directory cannot be used: %s", error)
+        message = (
+            "The relay's files cannot be used at the moment. Try again in a while; if that lasts, "
+            "its administrator finds the reason in the log."
+        )
+        return Refusal(503, codes.INTERNAL_ERROR, message, retry_after_s=RETRY_S)
 
 
 def _full() -> Refusal:

@@ -604,7 +604,7 @@ def test_a_directory_that_is_away_for_a_while_loses_nothing(
         with relay_with(tmp_path / "data", settings) as running:
             asyncio.run(flow(running, directory))
             log = running.relay.log.read_text()
-            assert log.count("the blob directory cannot be used: ") == 3
+            assert "the blob directory cannot be used: " in log
             assert "Traceback" not in log
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import math
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from mep_cloud.blobs.directory import Directory, NewFile
 from mep_cloud.blobs.keeper import Announced, Keeper
 from mep_cloud.delivery import events
 from mep_cloud.delivery.state import Call
-from mep_cloud.errors import BlobGone
+from mep_cloud.errors import BlobGone, Refusal
 from mep_cloud.hub import Hub
 from mep_cloud.ids import new_ids
 from mep_cloud.outbox import Outbox
@@ -513,6 +514,41 @@ def test_uploads_that_no_task_refers_to_are_swept(tmp_path: Path) -> None:
                 )
             )
         assert await world.status("late") is None
+
+    run(tmp_path, work)
+
+
+def test_a_file_that_cannot_be_removed_is_told_of_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(world: World) -> None:
+        files = Files(world, tmp_path)
+        orphan = await files.upload()
+        path = Directory(tmp_path / "blobs").file(orphan.id)
+        path.unlink()
+        path.mkdir()  # root can remove any file
+        await world.sweep(Blobs().orphan_s + 1)
+        assert "cannot be removed yet" in caplog.text
+        assert path.name in caplog.text
+        path.rmdir()
+        path.touch()
+        await world.sweep(1)
+        assert files() == set()
+
+    run(tmp_path, work)
+
+
+def test_files_that_cannot_be_used_are_logged_now_and_then(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(world: World) -> None:
+        files = Files(world, tmp_path)
+        shutil.rmtree(tmp_path / "blobs")
+        for seconds, lines in ((0, 1), (1, 1), (8, 1), (1, 2), (9, 2)):
+            world.now += seconds
+            with pytest.raises(Refusal, match="cannot be used"):
+                await files.upload()
+            assert caplog.text.count("the blob directory cannot be used") == lines
 
     run(tmp_path, work)
 
