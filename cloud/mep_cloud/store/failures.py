@@ -42,21 +42,21 @@ class Failures:
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
         self._clock = clock
-        self._last = self._logged = clock() - RECENT_S
+        self._before = self._last = self._logged = clock() - RECENT_S
         self.logs = False
         """Whether they go to the log, too: of a relay that serves."""
 
     @property
     def recent(self) -> bool:
-        """Whether there was one a moment ago."""
-        return self._clock() < self._last + RECENT_S
+        """Whether there were two or more a moment ago: one alone, any database may have."""
+        return self._clock() < self._before + RECENT_S
 
     def failure(self, error: Exception) -> StoreFails | None:
         """What callers get for `error` if it is a failure of the database, and not theirs."""
         if not (isinstance(error, DBAPIError) and _is_failure(error)):
             return None
         failure = StoreFails(f"The database {self._name} cannot be used: {reason(error)}")
-        self._last = self._clock()
+        self._before, self._last = self._last, self._clock()
         if self.logs and self._last >= self._logged + RECENT_S:
             self._logged = self._last
             log.error("%s. Requests that need it are answered 503 meanwhile.", failure)
