@@ -8,6 +8,7 @@ import logging
 from typing import Final
 
 from mep_cloud.errors import StoreError
+from mep_cloud.logs import Seldom
 from mep_cloud.store.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,7 @@ class Acknowledgements:
 
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
+        self._unstored_told = Seldom()
         self._waiting: list[tuple[str, str]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._writing: set[asyncio.Task[None]] = set()
@@ -49,6 +51,7 @@ class Acknowledgements:
         try:
             await self._tasks.acknowledge(received)
         except StoreError as error:
-            log.warning("%d acknowledgements could not be stored: %s", len(received), error)
+            if self._unstored_told.due():
+                log.warning("%d acknowledgements could not be stored: %s", len(received), error)
         except Exception:
             log.exception("%d acknowledgements could not be stored", len(received))

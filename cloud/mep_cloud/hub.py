@@ -21,6 +21,7 @@ from mep_cloud.delivery.machine import Delivery
 from mep_cloud.delivery.state import Call
 from mep_cloud.errors import StoreError
 from mep_cloud.hooks.sender import Sender
+from mep_cloud.logs import Seldom
 from mep_cloud.outbox import Outbox
 from mep_cloud.publisher import Publisher
 from mep_cloud.settings import Limits
@@ -59,6 +60,7 @@ class Hub:
         self._master = master
         self._provider = provider
         self._clock = clock
+        self._unstored_told, self._waiting_told = Seldom(clock), Seldom(clock)
         self._sender = sender
         self._teller = teller or Teller()
         self._outboxes: dict[int, Outbox] = {}
@@ -204,10 +206,10 @@ class Hub:
         try:
             places = await self._store.tasks.end(rows, news, notes)
         except Exception as error:
-            if isinstance(error, StoreError):
-                log.warning("%d results could not be stored: %s", len(rows), error)
-            else:
+            if not isinstance(error, StoreError):
                 log.exception("%d results could not be stored", len(rows))
+            elif self._unstored_told.due():
+                log.warning("%d results could not be stored: %s", len(rows), error)
             if wanted.own:
                 self._later(lambda: self._commit(wanted))
             else:
@@ -233,7 +235,8 @@ class Hub:
         try:
             start = await self._sign(wanted)
         except StoreError as error:
-            log.warning("the start of %s waits: %s", wanted.user_endpoint_id, error)
+            if self._waiting_told.due():
+                log.warning("the start of %s waits: %s", wanted.user_endpoint_id, error)
             self.apply(events.StartPostponed(wanted.user_endpoint_id, wanted.nonce))
             self._later(lambda: self._start(wanted))
             return

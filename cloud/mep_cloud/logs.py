@@ -4,6 +4,8 @@ Payloads and tokens are never logged, whatever the level.
 """
 
 import logging
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -13,6 +15,29 @@ from mep_cloud.settings import Log
 
 _TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _QUIET: Final = ("uvicorn", "uvicorn.error", "asyncio", "httpx", "httpcore")
+
+SELDOM_S: Final = 10.0
+
+
+class Seldom:
+    """Lets one of many lines of a kind into the log, once in :data:`SELDOM_S`: while something that
+    all need is in trouble, everybody comes back again and again.
+
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last = float("-inf")
+
+    def due(self) -> bool:
+        """Whether this one is to be logged."""
+        now = self._clock()
+        due = abs(now - self._last) >= SELDOM_S  # a clock may be set back
+        if due:
+            self._last = now
+        return due
 
 
 class JsonLines(logging.Formatter):

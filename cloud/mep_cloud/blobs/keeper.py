@@ -16,6 +16,7 @@ from mep.wire.tasks import Blob
 from mep_cloud.blobs.directory import FULL, Directory, NewFile
 from mep_cloud.errors import QuotaExceeded, Refusal
 from mep_cloud.ids import new_ids
+from mep_cloud.logs import Seldom
 from mep_cloud.settings import Blobs as Settings
 from mep_cloud.store.blobs import Blobs, Kind
 
@@ -28,8 +29,6 @@ IDLE_S: Final = 60.0
 
 RETRY_S: Final = 5.0
 """When to come back to a relay whose files cannot be used."""
-LOG_S: Final = 10.0
-"""Seconds in which one of many such failures is logged: everybody comes back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ class Keeper:
         self._uploads: Counter[str] = Counter()
         self._expected = 0
         """Bytes of the uploads under way, as announced: those written already count twice."""
-        self._logged = float("-inf")
+        self._unusable_told = Seldom(clock)
 
     async def receive(self, announced: Announced, body: AsyncIterator[bytes]) -> Blob:
         """Take an upload; it is on disk then, and kept for a while.
@@ -189,9 +188,7 @@ class Keeper:
         await self._blobs.forget(blob_ids)
 
     def _unusable(self, error: OSError) -> Refusal:
-        now = self._clock()
-        if abs(now - self._logged) >= LOG_S:
-            self._logged = now
+        if self._unusable_told.due():
             log.error("the blob directory cannot be used: %s", error)
         message = (
             "The relay's files cannot be used at the moment. Try again in a while; if that lasts, "

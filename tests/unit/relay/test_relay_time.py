@@ -17,7 +17,7 @@ from mep_cloud.blobs.directory import Directory, NewFile
 from mep_cloud.blobs.keeper import Announced, Keeper
 from mep_cloud.delivery import events
 from mep_cloud.delivery.state import Call
-from mep_cloud.errors import BlobGone, Refusal
+from mep_cloud.errors import BlobGone, Refusal, StoreFails
 from mep_cloud.hub import Hub
 from mep_cloud.ids import new_ids
 from mep_cloud.outbox import Outbox
@@ -141,6 +141,15 @@ class Full(Tasks):
         if self.tries <= self._times:
             raise OperationalError("UPDATE", {}, sqlite3.OperationalError("disk is full"))
         return await super().end(endings, news, notes)
+
+
+class NeverStores(Tasks):
+    """The disk takes no result."""
+
+    async def end(
+        self, endings: Sequence[Ending], news: Sequence[News] = (), notes: Sequence[str] = ()
+    ) -> list[int]:
+        raise StoreFails("disk is full")
 
 
 def test_a_task_that_ends_here_while_the_disk_is_full_has_ended_later(
@@ -549,6 +558,20 @@ def test_files_that_cannot_be_used_are_logged_now_and_then(
             with pytest.raises(Refusal, match="cannot be used"):
                 await files.upload()
             assert caplog.text.count("the blob directory cannot be used") == lines
+
+    run(tmp_path, work)
+
+
+def test_results_that_cannot_be_stored_are_logged_now_and_then(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(world: World) -> None:
+        world.store.tasks = NeverStores(world.store._database)
+        await world.submit("t")
+        for seconds, lines in ((0, 1), (2, 1), (7, 1), (1, 2), (9, 2)):
+            world.now += seconds
+            await world.end("t")
+            assert caplog.text.count("1 results could not be stored") == lines
 
     run(tmp_path, work)
 
