@@ -42,6 +42,8 @@ LONG_PATIENCE_S: Final = 900.0
 THROTTLED_S: Final = 900.0
 """How long one request obeys 429 before it gives up."""
 _LONGEST_ADVICE_S: Final = 60.0
+_STOPPED: Final = 408
+"""The request did not come to its end in time, as when a laptop was closed: no word about it."""
 _NOT_NOW: Final = (429, 502, 503, 504)
 """Statuses of a relay, or of a proxy before it, that is in trouble."""
 
@@ -184,9 +186,6 @@ class Transport:
                 self._session = _new_session(self.credentials, self._bearer)
             return self._session
 
-
-_STOPPED: Final = 408
-"""The request did not come to its end in time, as when a laptop was closed: no word about it."""
 
 _UNCERTAIN = (
     "the connection to the relay broke while tasks were handed over ({}), so it is not known "

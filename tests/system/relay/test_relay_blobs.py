@@ -507,30 +507,34 @@ def test_quota_and_uploads_at_once(tmp_path: Path) -> None:
         assert (limits["inline"], limits["per_user"]) == (4096, 5 * MIB)
 
 
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    mounted = tmp_path / "disk"
+    mounted.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "none", mounted], check=True)
+    yield mounted
+    subprocess.run(["umount", "--lazy", mounted], check=True)
+
+
 @pytest.mark.root
-def test_a_full_disk(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "none", disk], check=True)
-    try:
-        settings = SETTINGS + f'directory = "{disk}"\n'
-        with relay_with(tmp_path / "data", settings) as running:
-            refused = upload(running.alice, bytes(9 * MIB))
-            assert code(refused) == (507, "BLOBS_FULL")
-            filler = disk / "filler"
-            data = bytes_of(6 * MIB)
-            with half_an_upload(running, data) as connection:
-                gone(lambda: not [each for each in disk.rglob("*") if each.is_file()])
-                filler.write_bytes(bytes(4 * MIB))
-                connection.send(data[len(data) // 2 :])
-                response = connection.getresponse()
-                assert response.status == 507
-                assert msgspec.json.decode(response.read())["code"] == "BLOBS_FULL"
-            assert [each for each in disk.rglob("*") if each.is_file()] == [filler]
-            filler.unlink()
-            assert upload(running.alice, data).status_code == 200
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)
+def test_a_full_disk(tmp_path: Path, disk: Path) -> None:
+    settings = SETTINGS + f'directory = "{disk}"\n'
+    with relay_with(tmp_path / "data", settings) as running:
+        refused = upload(running.alice, bytes(9 * MIB))
+        assert code(refused) == (507, "BLOBS_FULL")
+        filler = disk / "filler"
+        data = bytes_of(6 * MIB)
+        with half_an_upload(running, data) as connection:
+            gone(lambda: not [each for each in disk.rglob("*") if each.is_file()])
+            filler.write_bytes(bytes(4 * MIB))
+            connection.send(data[len(data) // 2 :])
+            response = connection.getresponse()
+            assert response.status == 507
+            assert msgspec.json.decode(response.read())["code"] == "BLOBS_FULL"
+        assert [each for each in disk.rglob("*") if each.is_file()] == [filler]
+        filler.unlink()
+        assert upload(running.alice, data).status_code == 200
 
 
 class Renamed:
@@ -609,21 +613,15 @@ def test_a_directory_that_is_away_for_a_while_loses_nothing(
 
 
 @pytest.mark.root
-def test_a_read_only_directory(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "none", disk], check=True)
-    try:
-        settings = SETTINGS + f'directory = "{disk}"\n'
-        with relay_with(tmp_path / "data", settings) as running:
-            subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-            refused = upload(running.alice, bytes(MIB))
-            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
-            running.relay.stop()
-            with pytest.raises(AssertionError, match="cannot be written: is it read-only"):
-                RelayProcess(running.relay.data)
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)
+def test_a_read_only_directory(tmp_path: Path, disk: Path) -> None:
+    settings = SETTINGS + f'directory = "{disk}"\n'
+    with relay_with(tmp_path / "data", settings) as running:
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        refused = upload(running.alice, bytes(MIB))
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+        running.relay.stop()
+        with pytest.raises(AssertionError, match="cannot be written: is it read-only"):
+            RelayProcess(running.relay.data)
 
 
 def test_a_directory_that_is_open_to_others_is_not_used(tmp_path: Path) -> None:
